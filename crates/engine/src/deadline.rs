@@ -1,0 +1,38 @@
+//! The moment by which a call must have ended.
+
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The moment by which a call must have ended, whatever the store does.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+/// The deadline passed before the work was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the deadline passed")]
+pub struct Passed;
+
+impl Deadline {
+    /// This long from now.
+    pub fn after(wait: Duration) -> Self {
+        let now = Instant::now();
+        // An absurd wait is a year: far enough for every caller, and it cannot overflow.
+        Self(now.checked_add(wait).unwrap_or(now + Duration::from_secs(365 * 24 * 3600)))
+    }
+
+    /// How long is left; zero where it has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// This much earlier, for work that must leave time for more.
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.checked_sub(by).unwrap_or(self.0))
+    }
+
+    /// Waits for the work, but not past the deadline.
+    pub async fn limit<F: Future>(self, work: F) -> Result<F::Output, Passed> {
+        tokio::time::timeout_at(self.0, work).await.map_err(|_| Passed)
+    }
+}

@@ -1,0 +1,1 @@
+//! The Twinlock API, version 1
