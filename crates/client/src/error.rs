@@ -1,0 +1,432 @@
+//! What a call that failed says.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
+use tonic_types::StatusExt as _;
+
+/// A call that failed: refused by the server, or never answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct Error {
+    /// Why, in the API's own words.
+    pub reason: Reason,
+    /// The gRPC status code.
+    pub code: Code,
+    /// A plain sentence that says what to do. It never holds a secret.
+    pub message: String,
+    /// After how long another attempt makes sense: the rest of a backoff, or the time until the
+    /// next code.
+    pub retry_after: Option<Duration>,
+    /// Which fields of the request are wrong, where that is the reason.
+    pub violations: Vec<FieldViolation>,
+}
+
+/// A field of a request that is not of its form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The field's path, `client.ip_address` for instance.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+/// What kind of failure a reason is: one exception class each in the SDKs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Family {
+    /// The proof was looked at and is wrong or used up. Ask for another one.
+    Refused,
+    /// The proof was not looked at, because of failures before it. Wait.
+    Blocked,
+    /// The request is not of its form. It will never succeed.
+    Invalid,
+    /// The user, the session or the administrator is not in a state that allows the call.
+    State,
+    /// The session, or the caller of the API, may not do this.
+    Forbidden,
+    /// There was no verdict; the same call may succeed later.
+    Unavailable,
+    /// Something is broken and needs an operator.
+    Internal,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $family:ident;)*) => {
+        /// Why a call failed, as the API names it.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+            /// A reason that this release does not know, or the name of a bare gRPC code.
+            Other(String),
+        }
+
+        impl Reason {
+            /// Every reason that this release knows by name.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The reason of that name, in UPPER_SNAKE_CASE.
+            pub fn from_name(name: &str) -> Self {
+                match name {
+                    $($text => Self::$name,)*
+                    _ => Self::Other(name.to_owned()),
+                }
+            }
+
+            /// The name in the API, in UPPER_SNAKE_CASE.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$name => $text,)*
+                    Self::Other(name) => name,
+                }
+            }
+
+            fn family(&self) -> Option<Family> {
+                match self {
+                    $(Self::$name => Some(Family::$family),)*
+                    Self::Other(_) => None,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A wrong code, recovery key or password.
+    InvalidCode = "INVALID_CODE", Refused;
+    /// A right code, but one that was used, or is older than one that was.
+    CodeAlreadyUsed = "CODE_ALREADY_USED", Refused;
+    /// An attempt within the wait after failures.
+    Backoff = "BACKOFF", Blocked;
+    /// The hard limit of failures is reached.
+    Locked = "LOCKED", Blocked;
+    /// A code or recovery key that cannot be one.
+    MalformedCode = "MALFORMED_CODE", Invalid;
+    /// A field, or an option of the client, that is not of its form.
+    InvalidRequest = "INVALID_REQUEST", Invalid;
+    /// The same request id with another request.
+    RequestIdReused = "REQUEST_ID_REUSED", Invalid;
+    /// The user has no active authenticator.
+    NotEnrolled = "NOT_ENROLLED", State;
+    /// No pending enrollment, a lapsed one, or another session's.
+    NoPendingEnrollment = "NO_PENDING_ENROLLMENT", State;
+    /// A password or an assertion where the user is enrolled.
+    SecondFactorRequired = "SECOND_FACTOR_REQUIRED", State;
+    /// No password is known for the user.
+    NoPassword = "NO_PASSWORD", State;
+    /// The server's configuration does not take the product's word.
+    AssertionNotAllowed = "ASSERTION_NOT_ALLOWED", State;
+    /// The administrator has no active authenticator.
+    AdminNotEnrolled = "ADMIN_NOT_ENROLLED", State;
+    /// Nothing is known of the user.
+    UserNotFound = "USER_NOT_FOUND", State;
+    /// An import over an active enrollment.
+    AlreadyEnrolled = "ALREADY_ENROLLED", State;
+    /// No elevation, an expired one, or one that is not strong enough.
+    ElevationRequired = "ELEVATION_REQUIRED", Forbidden;
+    /// Administrators never unenroll themselves.
+    SelfUnenroll = "SELF_UNENROLL", Forbidden;
+    /// The caller of the API did not say who it is.
+    CallerUnauthenticated = "CALLER_UNAUTHENTICATED", Forbidden;
+    /// The caller of the API may not do this.
+    CallerForbidden = "CALLER_FORBIDDEN", Forbidden;
+    /// Too many expensive checks at once.
+    Overloaded = "OVERLOADED", Unavailable;
+    /// The server's store is not reachable, did not confirm, or was contended.
+    StoreUnavailable = "STORE_UNAVAILABLE", Unavailable;
+    /// The server cannot be reached, or the connection broke off. Of the client alone.
+    Unavailable = "UNAVAILABLE", Unavailable;
+    /// No answer within the deadline.
+    DeadlineExceeded = "DEADLINE_EXCEEDED", Unavailable;
+    /// The server's store is not the one that was initialized.
+    StoreIncomplete = "STORE_INCOMPLETE", Internal;
+    /// No key of the server's keyring opens the record.
+    SecretUnreadable = "SECRET_UNREADABLE", Internal;
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn family(&self) -> Family {
+        self.reason.family().unwrap_or(match self.code {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
+                Family::Unavailable
+            }
+            Code::InvalidArgument | Code::OutOfRange => Family::Invalid,
+            Code::Unauthenticated | Code::PermissionDenied => Family::Forbidden,
+            Code::ResourceExhausted => Family::Blocked,
+            Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists => Family::State,
+            _ => Family::Internal,
+        })
+    }
+
+    /// The gRPC code's name, in UPPER_SNAKE_CASE.
+    pub fn code_name(&self) -> &'static str {
+        code_name(self.code)
+    }
+
+    /// Reads what the server said of a failure: `google.rpc` details first, the plain trailers
+    /// where there are none. A status that says nothing of that kind comes from the transport, or
+    /// from something between here and the server.
+    pub(crate) fn from_status(status: &Status, address: &str) -> Self {
+        let details = status.get_error_details();
+        let named = details
+            .error_info()
+            .filter(|info| info.domain == "twinlock");
+        let named = named
+            .map(|info| info.reason.as_str())
+            .or_else(|| trailer(status, "reason"));
+        let Some(name) = named else {
+            return Self::from_transport(status, address);
+        };
+        let delay = details.retry_info().and_then(|info| info.retry_delay);
+        let milliseconds = || trailer(status, "retry-after-ms")?.parse().ok();
+        let violations = details
+            .bad_request()
+            .map(|request| request.field_violations.clone());
+        Self {
+            reason: Reason::from_name(name),
+            code: status.code(),
+            message: status.message().to_owned(),
+            retry_after: delay.or_else(|| milliseconds().map(Duration::from_millis)),
+            violations: violations
+                .unwrap_or_default()
+                .into_iter()
+                .map(|violation| FieldViolation {
+                    field: violation.field,
+                    description: violation.description,
+                })
+                .collect(),
+        }
+    }
+
+    fn from_transport(status: &Status, address: &str) -> Self {
+        let code = status.code();
+        let source = status.source();
+        let caused_by = |is: fn(&(dyn StdError + 'static)) -> bool| {
+            source.is_some_and(|source| chain(source).any(is))
+        };
+        // tonic calls a time-out CANCELLED, its own and the server's, but a connection that went
+        // away as well.
+        let timed_out = source.is_none() || caused_by(|error| error.is::<TimeoutExpired>());
+        if code == Code::DeadlineExceeded || (code == Code::Cancelled && timed_out) {
+            return Self::late(address);
+        }
+        if code != Code::Unavailable && source.is_none() {
+            let message = format!("Twinlock at {address} answered: {}.", said(status));
+            return Self::bare(Reason::Other(code_name(code).to_owned()), code, message);
+        }
+        let cause = source.map_or_else(|| said(status), |source| root(source).to_string());
+        let message = if caused_by(|error| error.is::<ConnectError>()) {
+            format!(
+                "Twinlock cannot be reached at {address} ({cause}). Is the server running there? \
+                 Start it with `twinlock serve`."
+            )
+        } else {
+            format!(
+                "The connection to Twinlock at {address} broke off ({cause}). Is the server \
+                 running there? The call may have taken effect."
+            )
+        };
+        Self::bare(Reason::Unavailable, Code::Unavailable, message)
+    }
+
+    /// No answer came in time.
+    pub(crate) fn late(address: &str) -> Self {
+        let message = format!(
+            "No answer came from Twinlock at {address} in time. The call may have taken effect; \
+             ask again, or allow more time."
+        );
+        Self::bare(Reason::DeadlineExceeded, Code::DeadlineExceeded, message)
+    }
+
+    /// An option or argument of the client's own caller is not of its form.
+    pub(crate) fn invalid(field: &str, message: String) -> Self {
+        let violation = FieldViolation {
+            field: field.to_owned(),
+            description: message.clone(),
+        };
+        let mut error = Self::bare(Reason::InvalidRequest, Code::InvalidArgument, message);
+        error.violations.push(violation);
+        error
+    }
+
+    pub(crate) fn internal(message: String) -> Self {
+        Self::bare(
+            Reason::Other(code_name(Code::Internal).to_owned()),
+            Code::Internal,
+            message,
+        )
+    }
+
+    fn bare(reason: Reason, code: Code, message: String) -> Self {
+        Self {
+            reason,
+            code,
+            message,
+            retry_after: None,
+            violations: Vec::new(),
+        }
+    }
+}
+
+fn trailer<'status>(status: &'status Status, name: &str) -> Option<&'status str> {
+    status
+        .metadata()
+        .get(format!("twinlock-{name}"))?
+        .to_str()
+        .ok()
+}
+
+fn said(status: &Status) -> String {
+    match status.message() {
+        "" => code_name(status.code()).to_owned(),
+        message => message.trim_end_matches('.').to_owned(),
+    }
+}
+
+fn chain<'error>(
+    error: &'error (dyn StdError + 'static),
+) -> impl Iterator<Item = &'error (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+fn root<'error>(error: &'error (dyn StdError + 'static)) -> &'error (dyn StdError + 'static) {
+    chain(error).last().unwrap_or(error)
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    const ADDRESS: &str = "http://127.0.0.1:6238";
+
+    #[test]
+    fn details_are_read() {
+        let mut details = ErrorDetails::with_error_info("BACKOFF", "twinlock", []);
+        details.set_retry_info(Some(Duration::from_millis(3_500)));
+        let status =
+            Status::with_error_details(Code::ResourceExhausted, "Wait 4 seconds.", details);
+        let error = Error::from_status(&status, ADDRESS);
+        assert_eq!(error.reason, Reason::Backoff);
+        assert_eq!(error.family(), Family::Blocked);
+        assert_eq!(error.code_name(), "RESOURCE_EXHAUSTED");
+        assert_eq!(error.retry_after, Some(Duration::from_millis(3_500)));
+        assert_eq!(error.to_string(), "Wait 4 seconds.");
+    }
+
+    #[test]
+    fn violations_are_read() {
+        let mut details = ErrorDetails::with_error_info("MALFORMED_CODE", "twinlock", []);
+        details.add_bad_request_violation("totp_code", "6 digits");
+        let status = Status::with_error_details(Code::InvalidArgument, "No code.", details);
+        let error = Error::from_status(&status, ADDRESS);
+        assert_eq!(
+            error.violations,
+            [FieldViolation {
+                field: "totp_code".into(),
+                description: "6 digits".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn plain_trailers_stand_in_for_details() {
+        let mut status = Status::unauthenticated("Used.");
+        status
+            .metadata_mut()
+            .insert("twinlock-reason", "CODE_ALREADY_USED".parse().unwrap());
+        status
+            .metadata_mut()
+            .insert("twinlock-retry-after-ms", "12000".parse().unwrap());
+        let error = Error::from_status(&status, ADDRESS);
+        assert_eq!(error.reason, Reason::CodeAlreadyUsed);
+        assert_eq!(error.family(), Family::Refused);
+        assert_eq!(error.retry_after, Some(Duration::from_secs(12)));
+    }
+
+    #[test]
+    fn details_of_another_domain_are_not_twinlocks() {
+        let details = ErrorDetails::with_error_info("BACKOFF", "proxy.example", []);
+        let status = Status::with_error_details(Code::PermissionDenied, "No.", details);
+        let error = Error::from_status(&status, ADDRESS);
+        assert_eq!(error.reason.as_str(), "PERMISSION_DENIED");
+        assert_eq!(error.family(), Family::Forbidden);
+    }
+
+    #[test]
+    fn a_reason_of_a_later_release_keeps_its_name() {
+        let details = ErrorDetails::with_error_info("COLD_FEET", "twinlock", []);
+        let status = Status::with_error_details(Code::FailedPrecondition, "Later.", details);
+        let error = Error::from_status(&status, ADDRESS);
+        assert_eq!(error.reason, Reason::Other("COLD_FEET".into()));
+        assert_eq!(error.family(), Family::State);
+    }
+
+    #[test]
+    fn a_proxy_without_a_server_behind_it_is_unavailable() {
+        let error = Error::from_status(&Status::unavailable("no healthy upstream"), ADDRESS);
+        assert_eq!(error.reason, Reason::Unavailable);
+        assert!(error.message.contains("no healthy upstream"), "{error}");
+        assert!(error.message.contains(ADDRESS), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_stays_internal() {
+        let error = Error::from_status(&Status::internal("invalid wire type"), ADDRESS);
+        assert_eq!(error.reason.as_str(), "INTERNAL");
+        assert_eq!(error.family(), Family::Internal);
+    }
+
+    #[test]
+    fn a_timeout_is_a_deadline_however_it_is_called() {
+        for status in [
+            Status::cancelled("Timeout expired"),
+            Status::deadline_exceeded(""),
+        ] {
+            let error = Error::from_status(&status, ADDRESS);
+            assert_eq!(error.reason, Reason::DeadlineExceeded);
+            assert_eq!(error.code, Code::DeadlineExceeded);
+        }
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for reason in Reason::ALL {
+            assert_eq!(&Reason::from_name(reason.as_str()), reason);
+        }
+    }
+}
