@@ -4,6 +4,12 @@
 
 pub mod clock;
 pub mod deadline;
+pub mod engine;
 pub mod entropy;
+mod error;
 pub mod hash;
+pub mod seal;
 pub mod store;
+
+pub use engine::{Call, ClientContext, Engine, Enrollment, LoginRequest, NewPassword, Proof};
+pub use error::Error;

@@ -7,6 +7,7 @@ pub mod embedded;
 
 use crate::deadline::Deadline;
 use async_trait::async_trait;
+pub use twinlock_core::decision::Durability;
 use twinlock_core::{Namespace, Timestamp, UserId};
 
 /// A store of records, one a user.
@@ -64,18 +65,6 @@ pub struct Swap {
     pub expire_at: Option<Timestamp>,
     /// How durable the change must be before it counts as made.
     pub durability: Durability,
-}
-
-/// How durable a change must be before it counts as made.
-///
-/// One machine's disk knows one answer; a replicated store waits for its replicas where the change is
-/// one that a user cannot make again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Counters, used steps, elevations.
-    Attempt,
-    /// Secrets and recovery keys.
-    Enrollment,
 }
 
 /// How a swap ended.

@@ -26,7 +26,7 @@ impl Password {
         Err(Malformed { field: "password", problem })
     }
 
-    pub(super) fn expose(&self) -> &[u8] {
+    pub(crate) fn expose(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }

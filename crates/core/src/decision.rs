@@ -1,0 +1,234 @@
+//! What a rule decides: the answer, what becomes of the record, and what happened.
+
+use crate::backoff::{Counter, Gate};
+use crate::policy::Policy;
+use crate::record::{Method, Record};
+use crate::{Refusal, Timestamp};
+
+/// A decision on one record. It may be told only after its record was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision<T> {
+    /// What the caller is told.
+    pub outcome: Result<T, Refusal>,
+    /// The record to keep in place of the one that was decided on; `None` where nothing changes.
+    pub record: Option<Record>,
+    /// How durable that change must be.
+    pub durability: Durability,
+    /// What happened, for the audit trail.
+    pub events: Vec<Event>,
+}
+
+/// How durable a change must be before it counts as made.
+///
+/// One machine's disk knows one answer; a replicated store waits for its replicas where the change is
+/// one that a user cannot make again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Counters, used steps, elevations.
+    Attempt,
+    /// Secrets and recovery keys.
+    Enrollment,
+}
+
+/// One thing that happened. It holds no secret, code, key or password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What.
+    pub kind: EventKind,
+    /// By which proof, where there was one.
+    pub method: Option<Method>,
+}
+
+/// The kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the contract's own words")]
+pub enum EventKind {
+    EnrollmentStarted,
+    Enrolled,
+    AuthenticatorChanged,
+    Unenrolled,
+    Verified,
+    VerifyFailed,
+    CodeReused,
+    Blocked,
+    RecoveryKeyUsed,
+    RecoveryKeyRotated,
+    RecoveryKeyAcknowledged,
+    Elevated,
+    ElevationFailed,
+    ElevationDropped,
+    EnrollmentRequired,
+    LoginDenied,
+    PasswordSet,
+    PasswordCleared,
+    LegacyLogin,
+}
+
+impl EventKind {
+    /// The name in the audit trail, in UPPER_SNAKE_CASE.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EnrollmentStarted => "ENROLLMENT_STARTED",
+            Self::Enrolled => "ENROLLED",
+            Self::AuthenticatorChanged => "AUTHENTICATOR_CHANGED",
+            Self::Unenrolled => "UNENROLLED",
+            Self::Verified => "VERIFIED",
+            Self::VerifyFailed => "VERIFY_FAILED",
+            Self::CodeReused => "CODE_REUSED",
+            Self::Blocked => "BLOCKED",
+            Self::RecoveryKeyUsed => "RECOVERY_KEY_USED",
+            Self::RecoveryKeyRotated => "RECOVERY_KEY_ROTATED",
+            Self::RecoveryKeyAcknowledged => "RECOVERY_KEY_ACKNOWLEDGED",
+            Self::Elevated => "ELEVATED",
+            Self::ElevationFailed => "ELEVATION_FAILED",
+            Self::ElevationDropped => "ELEVATION_DROPPED",
+            Self::EnrollmentRequired => "ENROLLMENT_REQUIRED",
+            Self::LoginDenied => "LOGIN_DENIED",
+            Self::PasswordSet => "PASSWORD_SET",
+            Self::PasswordCleared => "PASSWORD_CLEARED",
+            Self::LegacyLogin => "LEGACY_LOGIN",
+        }
+    }
+
+    /// The event, without a proof.
+    pub const fn event(self) -> Event {
+        Event { kind: self, method: None }
+    }
+
+    /// The event, with the proof that it was about.
+    pub const fn by(self, method: Method) -> Event {
+        Event { kind: self, method: Some(method) }
+    }
+}
+
+/// Which of a user's two counters a proof counts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// The password's.
+    Password,
+    /// The one of codes and recovery keys, wherever they are presented.
+    Second,
+}
+
+impl<T> Decision<T> {
+    /// Refused, and nothing changes.
+    pub fn refused(refusal: impl Into<Refusal>) -> Self {
+        Self {
+            outcome: Err(refusal.into()),
+            record: None,
+            durability: Durability::Attempt,
+            events: Vec::new(),
+        }
+    }
+
+    /// Granted, and nothing changes.
+    pub fn unchanged(outcome: T) -> Self {
+        Self { outcome: Ok(outcome), record: None, durability: Durability::Attempt, events: Vec::new() }
+    }
+
+    /// Granted with a change.
+    pub fn changed(outcome: T, record: Record, events: Vec<Event>) -> Self {
+        Self { outcome: Ok(outcome), record: Some(record), durability: Durability::Attempt, events }
+    }
+
+    /// The same decision, whose change a user could not make again.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { durability: Durability::Enrollment, ..self }
+    }
+
+    /// The same decision with another answer.
+    pub fn map<U>(self, answer: impl FnOnce(T) -> U) -> Decision<U> {
+        let Self { outcome, record, durability, events } = self;
+        Decision { outcome: outcome.map(answer), record, durability, events }
+    }
+
+    /// A proof that failed: it is counted, and the count may start a block.
+    pub(crate) fn failed(
+        mut record: Record,
+        policy: &Policy,
+        now: Timestamp,
+        factor: Factor,
+        refusal: Refusal,
+        event: Event,
+    ) -> Self {
+        let mut events = vec![event];
+        record.count_failure(policy, now, factor, &mut events);
+        Self { outcome: Err(refusal), record: Some(record), durability: Durability::Attempt, events }
+    }
+}
+
+impl Record {
+    /// Refuses where an earlier failure still makes the user wait, without looking at what is presented.
+    pub(crate) fn gate<T>(
+        &self,
+        policy: &Policy,
+        now: Timestamp,
+        factor: Factor,
+    ) -> Result<(), Decision<T>> {
+        let counter = self.counter(factor);
+        match counter.at(&policy.backoff, now).gate(&policy.backoff, now) {
+            Gate::Open => Ok(()),
+            Gate::Locked => Err(Decision::refused(Refusal::Locked)),
+            Gate::Blocked { retry_after, restart } => {
+                let mut decision = Decision::refused(Refusal::Backoff { retry_after });
+                if restart {
+                    let mut record = self.clone();
+                    *record.counter_mut(factor) = counter.restarted(now);
+                    decision.record = Some(record);
+                }
+                Err(decision)
+            }
+        }
+    }
+
+    /// Counts one failure, and tells where it starts a block.
+    pub(crate) fn count_failure(
+        &mut self,
+        policy: &Policy,
+        now: Timestamp,
+        factor: Factor,
+        events: &mut Vec<Event>,
+    ) {
+        let counter = self.counter_mut(factor);
+        *counter = counter.at(&policy.backoff, now).failed(now);
+        if counter.starts_block(&policy.backoff) {
+            events.push(EventKind::Blocked.event());
+        }
+    }
+
+    pub(crate) fn counter(&self, factor: Factor) -> Counter {
+        match factor {
+            Factor::Password => self.password_failures,
+            Factor::Second => self.second_factor_failures,
+        }
+    }
+
+    pub(crate) fn counter_mut(&mut self, factor: Factor) -> &mut Counter {
+        match factor {
+            Factor::Password => &mut self.password_failures,
+            Factor::Second => &mut self.second_factor_failures,
+        }
+    }
+}
+
+/// A request id that stands for another request. Where a proof came with it, that counts as a failure:
+/// otherwise the id would be a way to try proofs for nothing.
+pub fn reused<T>(
+    record: Record,
+    policy: &Policy,
+    now: Timestamp,
+    proof: Option<Factor>,
+) -> Decision<T> {
+    match proof {
+        Some(factor) if record.gate::<T>(policy, now, factor).is_ok() => Decision::failed(
+            record,
+            policy,
+            now,
+            factor,
+            Refusal::RequestIdReused,
+            EventKind::VerifyFailed.event(),
+        ),
+        _ => Decision::refused(Refusal::RequestIdReused),
+    }
+}

@@ -1,0 +1,201 @@
+use super::*;
+use crate::receipt::Kept;
+use proptest::prelude::*;
+
+fn sealed() -> impl Strategy<Value = Sealed> {
+    prop::collection::vec(any::<u8>(), 0..80).prop_map(Sealed)
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 16]>().prop_map(Digest)
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp::from_millis)
+}
+
+fn method() -> impl Strategy<Value = Method> {
+    prop::sample::select(vec![Method::Totp, Method::RecoveryKey, Method::Password, Method::Asserted])
+}
+
+fn parameters() -> impl Strategy<Value = Parameters> {
+    use crate::totp::{Algorithm, Digits, Period};
+    let algorithms = vec![Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512];
+    let digits = vec![Digits::Six, Digits::Seven, Digits::Eight];
+    (prop::sample::select(algorithms), prop::sample::select(digits), 1_u64..=86_400).prop_map(
+        |(algorithm, digits, secs)| Parameters {
+            algorithm,
+            digits,
+            period: Period::new(std::time::Duration::from_secs(secs)).expect("in range"),
+        },
+    )
+}
+
+fn counter() -> impl Strategy<Value = Counter> {
+    (any::<u32>(), timestamp(), any::<u32>())
+        .prop_map(|(failures, since, charges)| Counter { failures, since, charges })
+}
+
+fn receipt() -> impl Strategy<Value = Receipt> {
+    let kept = prop_oneof![
+        (sealed(), any::<bool>())
+            .prop_map(|(answer, holds_key)| Kept::Success { answer, holds_key }),
+        Just(Kept::InvalidCode),
+        timestamp().prop_map(|retry_at| Kept::CodeAlreadyUsed { retry_at }),
+    ];
+    (digest(), digest(), timestamp(), kept)
+        .prop_map(|(id, request, at, kept)| Receipt { id, request, at, kept })
+}
+
+fn authenticator() -> impl Strategy<Value = Authenticator> {
+    (sealed(), parameters(), prop::option::of(any::<u64>()), timestamp()).prop_map(
+        |(secret, parameters, last_step, enrolled_at)| Authenticator {
+            secret,
+            parameters,
+            last_step: last_step.map(Step),
+            enrolled_at,
+        },
+    )
+}
+
+fn pending() -> impl Strategy<Value = Pending> {
+    (sealed(), parameters(), digest(), method(), timestamp()).prop_map(
+        |(secret, parameters, session, ground, begun_at)| Pending {
+            secret,
+            parameters,
+            session,
+            ground,
+            begun_at,
+        },
+    )
+}
+
+fn recovery() -> impl Strategy<Value = Recovery> {
+    (sealed(), timestamp(), any::<bool>())
+        .prop_map(|(hash, created_at, acknowledged)| Recovery { hash, created_at, acknowledged })
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let elevation = (digest(), method(), timestamp())
+        .prop_map(|(session, method, at)| Elevation { session, method, at });
+    (
+        prop::option::of(authenticator()),
+        prop::option::of(pending()),
+        prop::option::of(recovery()),
+        prop::option::of(sealed()),
+        (counter(), counter()),
+        prop::collection::vec(elevation, 0..5),
+        prop::collection::vec(receipt(), 0..5),
+        prop::option::of(timestamp()),
+        prop::option::of(timestamp()),
+    )
+        .prop_map(
+            |(
+                authenticator,
+                pending,
+                recovery,
+                password,
+                (second_factor_failures, password_failures),
+                elevations,
+                receipts,
+                enforced_since,
+                unenrolled_at,
+            )| Record {
+                authenticator,
+                pending,
+                recovery,
+                password,
+                second_factor_failures,
+                password_failures,
+                elevations,
+                receipts,
+                enforced_since,
+                unenrolled_at,
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn every_record_survives_the_round_trip(record in record()) {
+        prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+    }
+
+    #[test]
+    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Record::decode(&bytes);
+    }
+
+    #[test]
+    fn no_record_makes_tidying_panic(record in record(), now in timestamp()) {
+        let policy = Policy::default();
+        let tidy = record.tidied(&policy, now);
+        prop_assert_eq!(tidy.clone().tidied(&policy, now), tidy);
+    }
+}
+
+#[test]
+fn the_record_of_an_enrolled_user_takes_less_than_512_bytes() {
+    // A sealed value is 4 bytes of key id, 12 of nonce and 16 of tag longer than what is in it.
+    let now = Timestamp::from_secs(1_800_000_000);
+    let record = Record {
+        authenticator: Some(Authenticator {
+            secret: Sealed(vec![0xff; 20 + 32]),
+            parameters: Parameters::default(),
+            last_step: Some(Step(60_000_000)),
+            enrolled_at: now,
+        }),
+        recovery: Some(Recovery {
+            hash: Sealed(vec![0xff; 32 + 32]),
+            created_at: now,
+            acknowledged: true,
+        }),
+        password: Some(Sealed(vec![0xff; 97 + 32])),
+        second_factor_failures: Counter { failures: 9, since: now, charges: 99 },
+        ..Record::default()
+    };
+    let length = record.encode().len();
+    assert!(length < 400, "{length}");
+}
+
+#[test]
+fn only_what_holds_nothing_lasting_expires() {
+    let policy = Policy::default();
+    let now = Timestamp::from_secs(1_000_000);
+    let mut record = Record::default();
+    let session = Digests(vec![Digest([1; 16])]);
+    record.elevate(&session, Method::Asserted, now);
+    assert_eq!(record.expires_at(&policy), Some(now.after(policy.elevation.lifetime)));
+    record.second_factor_failures = Counter::default().failed(now);
+    let day = std::time::Duration::from_secs(24 * 3600);
+    assert_eq!(record.expires_at(&policy), Some(now.after(day)));
+    let mut hard = policy.clone();
+    hard.backoff.hard_limit = Some(100);
+    assert_eq!(record.expires_at(&hard), None);
+    let keep: [fn(&mut Record); 3] = [
+        |record| record.password = Some(Sealed(vec![])),
+        |record| record.enforced_since = Some(Timestamp::default()),
+        |record| record.unenrolled_at = Some(Timestamp::default()),
+    ];
+    for keep in keep {
+        let mut record = record.clone();
+        keep(&mut record);
+        assert_eq!(record.expires_at(&policy), None);
+    }
+}
+
+#[test]
+fn the_oldest_of_33_elevations_goes() {
+    let policy = Policy::default();
+    let mut record = Record::default();
+    let session = |n: u8| Digests(vec![Digest([n; 16])]);
+    for n in 0..33 {
+        let at = Timestamp::from_secs(1000 + u64::from(n));
+        record.elevate(&session(n), Method::Totp, at);
+    }
+    let now = Timestamp::from_secs(1040);
+    assert!(record.elevation(&session(0), &policy, now).is_none());
+    assert!(record.elevation(&session(1), &policy, now).is_some());
+    assert!(record.elevation(&session(32), &policy, now).is_some());
+    assert_eq!(record.elevations.len(), MAX_ELEVATIONS);
+}

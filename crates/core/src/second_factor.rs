@@ -1,0 +1,234 @@
+//! The second factor: a code or the recovery key, presented at a login or to elevate a session.
+//!
+//! Two pure steps. [`admit`] decides whether the proof may be looked at and names what must be opened;
+//! whoever holds the keys opens it; [`verify`] and [`elevate`] settle the attempt.
+
+use crate::decision::{Decision, EventKind, Factor};
+use crate::policy::Policy;
+use crate::record::{Digests, Method, Record, Recovery, Sealed};
+use crate::recovery::{RecoveryKey, RecoveryKeyHash};
+use crate::totp::{self, Secret, TotpCode};
+use crate::{Malformed, Refusal, Timestamp};
+
+/// What the user presented.
+#[derive(Debug)]
+pub enum Presented {
+    /// A code of the authenticator.
+    Totp(TotpCode),
+    /// The recovery key, hashed for this user.
+    RecoveryKey(RecoveryKeyHash),
+}
+
+/// What was opened to compare it with.
+#[derive(Debug)]
+pub enum Opened {
+    /// The authenticator's secret.
+    Secret(Secret),
+    /// The hash of the recovery key in force; `None` where the user has none.
+    RecoveryKey(Option<RecoveryKeyHash>),
+}
+
+/// The recovery key that is issued if this call issues one.
+#[derive(Debug)]
+pub struct Fresh {
+    /// The key, to be shown.
+    pub key: RecoveryKey,
+    /// Its hash, sealed, to be kept.
+    pub hash: Sealed,
+}
+
+/// A recovery key that was issued: shown once and never again.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The key.
+    pub key: RecoveryKey,
+    /// When it was made; it also names the key.
+    pub created_at: Timestamp,
+}
+
+/// An elevation that was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// How identity was proved.
+    pub method: Method,
+    /// When.
+    pub at: Timestamp,
+    /// When the elevation ends.
+    pub expire_at: Timestamp,
+}
+
+/// A proof that was accepted.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    /// Which kind it was.
+    pub method: Method,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// The next recovery key, where this one was used up.
+    pub issued: Option<Issued>,
+    /// The elevation, where a session was named.
+    pub elevation: Option<Granted>,
+}
+
+/// Decides whether the proof may be looked at, and names what must be opened for it.
+pub fn admit<'r, T>(
+    record: &'r Record,
+    policy: &Policy,
+    now: Timestamp,
+    presented: &Presented,
+) -> Result<Option<&'r Sealed>, Decision<T>> {
+    let Some(authenticator) = &record.authenticator else {
+        return Err(Decision::refused(Refusal::NotEnrolled));
+    };
+    record.gate(policy, now, Factor::Second)?;
+    match presented {
+        Presented::Totp(code) if code.digits() != authenticator.parameters.digits => {
+            Err(Decision::refused(wrong_length()))
+        }
+        Presented::Totp(_) => Ok(Some(&authenticator.secret)),
+        Presented::RecoveryKey(_) => Ok(record.recovery.as_ref().map(|recovery| &recovery.hash)),
+    }
+}
+
+/// Settles the second step of a login. A session that is named is elevated by the same proof.
+pub fn verify(
+    record: Record,
+    policy: &Policy,
+    now: Timestamp,
+    attempt: Attempt<'_>,
+    session: Option<&Digests>,
+) -> Decision<Proven> {
+    let session = session.filter(|_| policy.elevation.from_login);
+    settle(record, policy, now, attempt, session, EventKind::Verified)
+}
+
+/// Settles an elevation by second factor.
+pub fn elevate(
+    record: Record,
+    policy: &Policy,
+    now: Timestamp,
+    attempt: Attempt<'_>,
+    session: &Digests,
+) -> Decision<Proven> {
+    settle(record, policy, now, attempt, Some(session), EventKind::Elevated)
+}
+
+/// A proof with what it is compared with.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// What the user presented.
+    pub presented: &'a Presented,
+    /// What was opened for it.
+    pub opened: Opened,
+    /// The key to issue if the recovery key is redeemed.
+    pub fresh: &'a Fresh,
+}
+
+/// The refusal of a code that is one, but not of this user's length.
+pub(crate) fn wrong_length() -> Malformed {
+    Malformed { field: "totp_code", problem: "must have as many digits as the authenticator shows" }
+}
+
+fn settle(
+    mut record: Record,
+    policy: &Policy,
+    now: Timestamp,
+    attempt: Attempt<'_>,
+    session: Option<&Digests>,
+    event: EventKind,
+) -> Decision<Proven> {
+    let method = match attempt.presented {
+        Presented::Totp(_) => Method::Totp,
+        Presented::RecoveryKey(_) => Method::RecoveryKey,
+    };
+    let issued = match prove(&mut record, policy, now, attempt) {
+        Ok(issued) => issued,
+        Err(refusal) => {
+            let failure = match (&refusal, event) {
+                (Refusal::CodeAlreadyUsed { .. }, _) => EventKind::CodeReused,
+                (_, EventKind::Elevated) => EventKind::ElevationFailed,
+                _ => EventKind::VerifyFailed,
+            };
+            return refuse(record, policy, now, refusal, failure.by(method));
+        }
+    };
+    record.second_factor_failures = record.second_factor_failures.succeeded();
+    let elevation = session.map(|session| {
+        record.elevate(session, method, now);
+        Granted { method, at: now, expire_at: now.after(policy.elevation.lifetime) }
+    });
+    let mut events = vec![event.by(method)];
+    if issued.is_some() {
+        events.push(EventKind::RecoveryKeyUsed.event());
+    }
+    if elevation.is_some() && event != EventKind::Elevated {
+        events.push(EventKind::Elevated.by(method));
+    }
+    let lasting = issued.is_some();
+    let decision =
+        Decision::changed(Proven { method, at: now, issued, elevation }, record, events);
+    if lasting { decision.lasting() } else { decision }
+}
+
+/// Counts a failed proof, and tells how long the user waits for it where the refusal says so.
+pub(crate) fn refuse<T>(
+    record: Record,
+    policy: &Policy,
+    now: Timestamp,
+    refusal: Refusal,
+    event: crate::decision::Event,
+) -> Decision<T> {
+    let mut decision = Decision::failed(record, policy, now, Factor::Second, refusal, event);
+    // The wait until a new code is no use to anybody while the failure itself blocks for longer.
+    if let (Err(Refusal::CodeAlreadyUsed { retry_after }), Some(record)) =
+        (&mut decision.outcome, &decision.record)
+    {
+        let block = policy.backoff.wait(record.second_factor_failures.failures);
+        *retry_after = block.max(*retry_after);
+    }
+    decision
+}
+
+/// Compares the proof and, where it is right, spends it: the used step, or the recovery key in exchange
+/// for the next one.
+fn prove(
+    record: &mut Record,
+    policy: &Policy,
+    now: Timestamp,
+    attempt: Attempt<'_>,
+) -> Result<Option<Issued>, Refusal> {
+    match (attempt.presented, attempt.opened) {
+        (Presented::Totp(code), Opened::Secret(secret)) => {
+            let authenticator = record.authenticator.as_mut().ok_or(Refusal::NotEnrolled)?;
+            let parameters = authenticator.parameters;
+            let step = totp::matched_step(&secret, &parameters, policy.window, now, code)
+                .ok_or(Refusal::InvalidCode)?;
+            if authenticator.last_step.is_some_and(|last| step <= last) {
+                let retry_after = parameters.period.until_next_step(now);
+                return Err(Refusal::CodeAlreadyUsed { retry_after });
+            }
+            authenticator.last_step = Some(step);
+            Ok(None)
+        }
+        (Presented::RecoveryKey(presented), Opened::RecoveryKey(Some(hash)))
+            if presented.matches(&hash) =>
+        {
+            Ok(Some(issue(record, now, attempt.fresh)))
+        }
+        _ => Err(Refusal::InvalidCode),
+    }
+}
+
+/// Puts the fresh recovery key in force.
+pub(crate) fn issue(record: &mut Record, now: Timestamp, fresh: &Fresh) -> Issued {
+    // The time names the key, so two keys of one user never share it.
+    let created_at = match &record.recovery {
+        Some(previous) if previous.created_at == now => {
+            Timestamp::from_millis(now.as_millis().saturating_add(1))
+        }
+        _ => now,
+    };
+    let hash = fresh.hash.clone();
+    record.recovery = Some(Recovery { hash, created_at, acknowledged: false });
+    Issued { key: fresh.key.clone(), created_at }
+}

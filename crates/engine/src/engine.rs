@@ -1,0 +1,483 @@
+//! The calls of the API: load, let the rules decide, swap, and begin again if somebody was faster.
+
+mod decide;
+mod password;
+
+use crate::deadline::Deadline;
+use crate::entropy;
+use crate::error::Error;
+use crate::hash::{Hasher, Password, PasswordHash};
+use crate::seal::{Keyring, Named, Purpose, Unreadable, Vault};
+use crate::store::{RecordKey, Store};
+use decide::Asked;
+use std::sync::Arc;
+use std::time::Duration;
+use twinlock_core::decision::{Decision, Event, Factor};
+use twinlock_core::enrollment::{self, Confirmed, Description};
+use twinlock_core::login::{self, Channel, Login, Verdict};
+use twinlock_core::record::{Digests, Sealed};
+use twinlock_core::recovery::{RecoveryKey, RecoveryKeyHash};
+use twinlock_core::second_factor::{self, Attempt, Fresh, Granted, Issued, Opened, Presented, Proven};
+use twinlock_core::totp::{Secret, TotpCode};
+use twinlock_core::{
+    AccountName, Namespace, Policy, RequestId, SessionId, Timestamp, UserId, elevation, otpauth, qr,
+};
+use zeroize::Zeroizing;
+
+/// Runs the rules against a store.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    hasher: Hasher,
+    policy: Policy,
+}
+
+/// Who calls, and until when.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whose users the caller sees.
+    pub namespace: Namespace,
+    /// The authenticated caller, for the audit trail.
+    pub caller: String,
+    /// Where the attempt came from, for the audit trail.
+    pub client: ClientContext,
+    /// By when the call must have ended.
+    pub deadline: Deadline,
+    /// The caller's name for this request, so that it may be repeated.
+    pub request_id: Option<RequestId>,
+}
+
+/// Where an attempt came from. It changes no decision.
+#[derive(Clone, Debug, Default)]
+pub struct ClientContext {
+    /// The address, as the product saw it.
+    pub ip_address: String,
+    /// The program, as it called itself.
+    pub user_agent: String,
+}
+
+/// An enrollment that was begun.
+#[derive(Debug)]
+pub struct Enrollment {
+    /// The secret, to be shown once.
+    pub secret: Secret,
+    /// The same for an app; it holds the secret.
+    pub otpauth_uri: Zeroizing<String>,
+    /// The same as a QR code, a whole SVG document.
+    pub qr_svg: Zeroizing<String>,
+    /// When it lapses.
+    pub expire_at: Timestamp,
+}
+
+/// What is presented to elevate a session.
+#[derive(Debug)]
+pub enum Proof {
+    /// A code.
+    Totp(TotpCode),
+    /// The recovery key.
+    RecoveryKey(RecoveryKey),
+    /// A password, with the verifier of the product's own user table where it has one.
+    Password(Password, Option<PasswordHash>),
+    /// The product's word, and how it proved identity.
+    Asserted(String),
+}
+
+/// A password verifier to be.
+#[derive(Debug)]
+pub enum NewPassword {
+    /// A password, to be hashed here.
+    Plain(Password),
+    /// A verifier that the product has.
+    Hash(PasswordHash),
+}
+
+/// A login to decide on.
+#[derive(Debug)]
+pub struct LoginRequest {
+    /// How the user comes in.
+    pub channel: Channel,
+    /// What the user may do in the product.
+    pub authorities: Vec<String>,
+    /// The path that the login is for.
+    pub resource: String,
+}
+
+impl Engine {
+    /// An engine over a store.
+    pub fn new(store: Arc<dyn Store>, keyring: Arc<Keyring>, hasher: Hasher, policy: Policy) -> Self {
+        Self { store, keyring, hasher, policy }
+    }
+
+    /// The settings that decisions follow.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Whether the store can be used, and why not.
+    pub async fn check(&self, deadline: Deadline) -> Result<(), Error> {
+        let check = deadline.limit(self.store.check(deadline)).await;
+        check.unwrap_or_else(|_| Err(decide::too_slow(false))).map_err(Error::from)
+    }
+
+    /// Starts an enrollment.
+    pub async fn enroll(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: &SessionId,
+        account_name: Option<AccountName>,
+    ) -> Result<Enrollment, Error> {
+        let on = self.on(call, user);
+        let session = on.session(session);
+        let secret = Secret::generate(entropy::bytes());
+        let sealed = on.vault.seal(Purpose::TotpSecret, secret.expose());
+        let account = match account_name {
+            Some(name) => name,
+            // An account name is what a user id is.
+            None => AccountName::parse(on.key.user.as_str())?,
+        };
+        let asked = on.asked(call, "Enroll", None, &[&session.primary().0, account.as_str().as_bytes()]);
+        let begun = self
+            .decide(call, &on, asked.as_ref(), |record, now| {
+                Ok(enrollment::begin(record, &self.policy, now, &session, &secret, sealed.clone()))
+            })
+            .await?;
+        let uri = otpauth::build(&self.policy.issuer, &account, &begun.secret, &self.policy.totp);
+        let svg = qr::svg(&uri).map_err(|_| Error::Internal("the URI does not fit a QR code"))?;
+        Ok(Enrollment {
+            secret: begun.secret,
+            qr_svg: Zeroizing::new(svg),
+            otpauth_uri: uri,
+            expire_at: begun.expire_at,
+        })
+    }
+
+    /// Confirms an enrollment with the first code.
+    pub async fn confirm_enrollment(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: &SessionId,
+        code: &TotpCode,
+    ) -> Result<Confirmed, Error> {
+        let on = self.on(call, user);
+        let session = on.session(session);
+        let fresh = on.fresh_recovery_key();
+        let asked = on.asked(
+            call,
+            "ConfirmEnrollment",
+            Some(Factor::Second),
+            &[&session.primary().0, code.expose().as_bytes()],
+        );
+        self.decide(call, &on, asked.as_ref(), |record, now| {
+            let policy = &self.policy;
+            let sealed =
+                match enrollment::admit_confirmation(&record, policy, now, &session, code) {
+                    Ok(sealed) => sealed,
+                    Err(refused) => return Ok(refused),
+                };
+            let secret = on.open_secret(sealed)?;
+            Ok(enrollment::confirm(record, policy, now, &session, code, &secret, &fresh))
+        })
+        .await
+    }
+
+    /// Turns two-step verification off.
+    pub async fn unenroll(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: &SessionId,
+    ) -> Result<(), Error> {
+        let on = self.on(call, user);
+        let session = on.session(session);
+        let asked = on.asked(call, "Unenroll", None, &[&session.primary().0]);
+        self.decide(call, &on, asked.as_ref(), |record, now| {
+            Ok(enrollment::end(record, &self.policy, now, &session))
+        })
+        .await
+    }
+
+    /// Says what may be told of a user.
+    pub async fn describe_user(&self, call: &Call, user: UserId) -> Result<Description, Error> {
+        let on = self.on(call, user);
+        let (record, now) = self.read(call, &on).await?;
+        Ok(enrollment::describe(&record, &self.policy, now))
+    }
+
+    /// Decides what a login still owes.
+    pub async fn evaluate_login(
+        &self,
+        call: &Call,
+        user: UserId,
+        request: &LoginRequest,
+    ) -> Result<Verdict, Error> {
+        let on = self.on(call, user);
+        let policy = &self.policy.login;
+        let login = Login {
+            user: on.key.user.as_str(),
+            channel: request.channel,
+            authorities: &request.authorities,
+            resource: &request.resource,
+        };
+        if let Some((verdict, event)) = login::without_record(policy, &login) {
+            publish(call, &on.key, event.as_slice());
+            return Ok(verdict);
+        }
+        let mut fields: Vec<&[u8]> = vec![request.resource.as_bytes()];
+        fields.extend(request.authorities.iter().map(|authority| authority.as_bytes()));
+        let asked = on.asked(call, "EvaluateLogin", None, &fields);
+        self.decide(call, &on, asked.as_ref(), |record, now| {
+            Ok(login::evaluate(record, policy, now, &login))
+        })
+        .await
+    }
+
+    /// Checks the second step of a login.
+    pub async fn verify(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: Option<&SessionId>,
+        credential: Credential,
+    ) -> Result<Proven, Error> {
+        let on = self.on(call, user);
+        let session = session.map(|session| on.session(session));
+        self.second_factor(call, &on, "Verify", session.as_ref(), credential, |record, now, attempt| {
+            second_factor::verify(record, &self.policy, now, attempt, session.as_ref())
+        })
+        .await
+    }
+
+    /// Elevates a session.
+    pub async fn elevate(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: &SessionId,
+        proof: Proof,
+    ) -> Result<Proven, Error> {
+        let on = self.on(call, user);
+        let session = on.session(session);
+        let credential = match proof {
+            Proof::Totp(code) => Credential::Totp(code),
+            Proof::RecoveryKey(key) => Credential::RecoveryKey(key),
+            Proof::Password(password, hash) => {
+                return self.elevate_by_password(call, &on, &session, password, hash).await;
+            }
+            Proof::Asserted(how) => {
+                let fields: [&[u8]; 2] = [&session.primary().0, how.as_bytes()];
+                let asked = on.asked(call, "Elevate/asserted", None, &fields);
+                return self
+                    .decide(call, &on, asked.as_ref(), |record, now| {
+                        Ok(elevation::assert(record, &self.policy, now, &session))
+                    })
+                    .await;
+            }
+        };
+        self.second_factor(call, &on, "Elevate", Some(&session), credential, |record, now, attempt| {
+            second_factor::elevate(record, &self.policy, now, attempt, &session)
+        })
+        .await
+    }
+
+    /// Says whether a session is elevated.
+    pub async fn check_elevation(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: &SessionId,
+        max_age: Option<Duration>,
+    ) -> Result<Granted, Error> {
+        let on = self.on(call, user);
+        let session = on.session(session);
+        let (record, now) = self.read(call, &on).await?;
+        Ok(enrollment::check_elevation(&record, &self.policy, now, &session, max_age)?)
+    }
+
+    /// Ends a session's elevation, or all of them where none is named.
+    pub async fn drop_elevation(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: Option<&SessionId>,
+    ) -> Result<(), Error> {
+        let on = self.on(call, user);
+        let session = session.map(|session| on.session(session));
+        self.decide(call, &on, None, |record, _| Ok(elevation::drop(record, session.as_ref()))).await
+    }
+
+    /// Replaces the recovery key.
+    pub async fn rotate_recovery_key(
+        &self,
+        call: &Call,
+        user: UserId,
+        session: &SessionId,
+    ) -> Result<Issued, Error> {
+        let on = self.on(call, user);
+        let session = on.session(session);
+        let fresh = on.fresh_recovery_key();
+        let asked = on.asked(call, "RotateRecoveryKey", None, &[&session.primary().0]);
+        self.decide(call, &on, asked.as_ref(), |record, now| {
+            Ok(enrollment::rotate_recovery_key(record, &self.policy, now, &session, &fresh))
+        })
+        .await
+    }
+
+    /// Records that the user has stored the recovery key.
+    pub async fn acknowledge_recovery_key(
+        &self,
+        call: &Call,
+        user: UserId,
+        created_at: Timestamp,
+    ) -> Result<(), Error> {
+        let on = self.on(call, user);
+        self.decide(call, &on, None, |record, _| {
+            Ok(enrollment::acknowledge_recovery_key(record, created_at))
+        })
+        .await
+    }
+
+    /// Stores a password verifier.
+    pub async fn set_password(
+        &self,
+        call: &Call,
+        user: UserId,
+        password: NewPassword,
+    ) -> Result<(), Error> {
+        let on = self.on(call, user);
+        let hash = match password {
+            NewPassword::Hash(hash) => hash,
+            NewPassword::Plain(password) => {
+                let permit = self.hash_permit(call).await?;
+                self.hashed(call, permit.hash(password)).await?
+            }
+        };
+        let sealed = on.vault.seal(Purpose::Password, hash.expose_text().as_bytes());
+        self.decide(call, &on, None, |record, _| {
+            Ok(elevation::set_password(record, sealed.clone()))
+        })
+        .await
+    }
+
+    /// Removes the password verifier.
+    pub async fn clear_password(&self, call: &Call, user: UserId) -> Result<(), Error> {
+        let on = self.on(call, user);
+        self.decide(call, &on, None, |record, _| Ok(elevation::clear_password(record))).await
+    }
+
+    async fn second_factor(
+        &self,
+        call: &Call,
+        on: &On,
+        method: &str,
+        session: Option<&Digests>,
+        credential: Credential,
+        settle: impl Fn(twinlock_core::Record, Timestamp, Attempt<'_>) -> Decision<Proven>,
+    ) -> Result<Proven, Error> {
+        let session = session.map(|session| session.primary().0).unwrap_or_default();
+        let (kind, proof) = match &credential {
+            Credential::Totp(code) => (&b"totp"[..], code.expose()),
+            Credential::RecoveryKey(key) => (&b"recovery key"[..], key.expose()),
+        };
+        let asked =
+            on.asked(call, method, Some(Factor::Second), &[&session, kind, proof.as_bytes()]);
+        let presented = match credential {
+            Credential::Totp(code) => Presented::Totp(code),
+            Credential::RecoveryKey(key) => {
+                Presented::RecoveryKey(key.hash(&on.key.namespace, &on.key.user))
+            }
+        };
+        let fresh = on.fresh_recovery_key();
+        self.decide(call, on, asked.as_ref(), |record, now| {
+            let opened = match second_factor::admit(&record, &self.policy, now, &presented) {
+                Err(refused) => return Ok(refused),
+                Ok(sealed) => on.open(&presented, sealed)?,
+            };
+            let attempt = Attempt { presented: &presented, opened, fresh: &fresh };
+            Ok(settle(record, now, attempt))
+        })
+        .await
+    }
+
+    fn on(&self, call: &Call, user: UserId) -> On {
+        let key = RecordKey { namespace: call.namespace.clone(), user };
+        On { vault: self.keyring.vault(&key), key }
+    }
+}
+
+/// A code or a recovery key.
+#[derive(Debug)]
+pub enum Credential {
+    /// A code.
+    Totp(TotpCode),
+    /// The recovery key.
+    RecoveryKey(RecoveryKey),
+}
+
+/// Whom a call is about, with the keys of that user.
+struct On {
+    key: RecordKey,
+    vault: Vault,
+}
+
+impl On {
+    fn session(&self, session: &SessionId) -> Digests {
+        self.vault.digests(Named::Session, session.as_str().as_bytes())
+    }
+
+    /// What a repeat of this request is known by; `None` where the caller gave it no id.
+    fn asked(
+        &self,
+        call: &Call,
+        method: &str,
+        proof: Option<Factor>,
+        fields: &[&[u8]],
+    ) -> Option<Asked> {
+        let id = call.request_id.as_ref()?;
+        Some(Asked::new(&self.vault, id, method, proof, fields))
+    }
+
+    fn fresh_recovery_key(&self) -> Fresh {
+        let key = RecoveryKey::generate(entropy::bytes());
+        let hash = key.hash(&self.key.namespace, &self.key.user);
+        Fresh { hash: self.vault.seal(Purpose::RecoveryKey, hash.as_bytes()), key }
+    }
+
+    fn open(&self, presented: &Presented, sealed: Option<&Sealed>) -> Result<Opened, Unreadable> {
+        Ok(match (presented, sealed) {
+            (Presented::Totp(_), Some(sealed)) => Opened::Secret(self.open_secret(sealed)?),
+            (Presented::Totp(_), None) => return Err(Unreadable::Damaged),
+            (Presented::RecoveryKey(_), sealed) => {
+                Opened::RecoveryKey(sealed.map(|sealed| self.open_recovery_hash(sealed)).transpose()?)
+            }
+        })
+    }
+
+    fn open_secret(&self, sealed: &Sealed) -> Result<Secret, Unreadable> {
+        let bytes = self.vault.open(Purpose::TotpSecret, sealed)?;
+        Secret::from_bytes(&bytes).map_err(|_| Unreadable::Damaged)
+    }
+
+    fn open_recovery_hash(&self, sealed: &Sealed) -> Result<RecoveryKeyHash, Unreadable> {
+        let bytes = self.vault.open(Purpose::RecoveryKey, sealed)?;
+        let bytes = bytes.as_slice().try_into().map_err(|_| Unreadable::Damaged)?;
+        Ok(RecoveryKeyHash::from_bytes(bytes))
+    }
+}
+
+/// Tells the audit trail what happened, after the swap that made it true.
+fn publish(call: &Call, key: &RecordKey, events: &[Event]) {
+    for event in events {
+        tracing::debug!(
+            target: "twinlock::audit",
+            event = event.kind.as_str(),
+            namespace = %key.namespace,
+            user = %key.user,
+            caller = call.caller,
+            method = ?event.method,
+            ip_address = call.client.ip_address,
+            user_agent = call.client.user_agent,
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! The loop that makes every rule exact: load, decide, swap, and begin again if somebody was faster.
+
+use super::{Call, Engine, On, publish};
+use crate::entropy;
+use crate::error::Error;
+use crate::seal::{Named, Purpose, Unreadable, Vault};
+use crate::store::{Loaded, StoreError, Swap, Swapped, Version};
+use twinlock_core::answer::Answer;
+use twinlock_core::decision::{self, Decision, Factor};
+use twinlock_core::receipt::{self, Found, Mark};
+use twinlock_core::{Record, RequestId, Timestamp};
+use zeroize::Zeroizing;
+
+/// What a request with an id is known by.
+pub(super) struct Asked {
+    /// Under each key of the keyring, the primary first.
+    pub(super) marks: Vec<Mark>,
+    /// The counter of the proof that came with it.
+    proof: Option<Factor>,
+}
+
+impl Asked {
+    /// `fields` are all that makes the request what it is: not the client context, which a retry may
+    /// change.
+    pub(super) fn new(
+        vault: &Vault,
+        id: &RequestId,
+        method: &str,
+        proof: Option<Factor>,
+        fields: &[&[u8]],
+    ) -> Self {
+        let mut request = Zeroizing::new(Vec::new());
+        for field in [method.as_bytes()].iter().chain(fields) {
+            // With their lengths, two lists of fields that differ never read the same.
+            request.extend_from_slice(&(field.len() as u64).to_be_bytes());
+            request.extend_from_slice(field);
+        }
+        let ids = vault.digests(Named::RequestId, id.as_str().as_bytes());
+        let requests = vault.digests(Named::Request, &request);
+        let marks = ids.0.into_iter().zip(requests.0);
+        Self { marks: marks.map(|(id, request)| Mark { id, request }).collect(), proof }
+    }
+
+    fn primary(&self) -> Mark {
+        self.marks[0]
+    }
+}
+
+/// What to do about a record.
+#[allow(clippy::large_enum_variant, reason = "it is matched at once where it is made")]
+pub(super) enum Step<T> {
+    /// Answer at once; nothing changes.
+    Answer(Result<T, Error>),
+    /// Keep what was decided, and then answer.
+    Decide(Decision<T>),
+}
+
+impl Engine {
+    /// Decides one request: receipts first, then the rule.
+    pub(super) async fn decide<T: Answer>(
+        &self,
+        call: &Call,
+        on: &On,
+        asked: Option<&Asked>,
+        rule: impl Fn(Record, Timestamp) -> Result<Decision<T>, Error>,
+    ) -> Result<T, Error> {
+        self.run(call, on, |record, now| {
+            let mut decision = match asked.map(|asked| (asked, on.repeat(asked, &record, now))) {
+                Some((_, Some(Repeat::Answer(answer)))) => return Ok(Step::Answer(answer)),
+                Some((asked, Some(Repeat::Reused))) => {
+                    decision::reused(record, &self.policy, now, asked.proof)
+                }
+                _ => rule(record, now)?,
+            };
+            if let (Some(asked), Some(record)) = (asked, &mut decision.record) {
+                on.remember(asked, record, &decision.outcome, now);
+            }
+            Ok(Step::Decide(decision))
+        })
+        .await
+    }
+
+    /// Runs one step against the record until its swap succeeds or the deadline passes.
+    pub(super) async fn run<T>(
+        &self,
+        call: &Call,
+        on: &On,
+        step: impl Fn(Record, Timestamp) -> Result<Step<T>, Error>,
+    ) -> Result<T, Error> {
+        loop {
+            let (record, expected, now) = self.load(call, on).await?;
+            let decision = match step(record, now)? {
+                Step::Answer(answer) => return answer,
+                Step::Decide(decision) => decision,
+            };
+            let Decision { outcome, record, durability, events } = decision;
+            if let Some(record) = record {
+                let record = record.tidied(&self.policy, now);
+                let expire_at = record.expires_at(&self.policy);
+                let holds_nothing = expire_at.is_some_and(|end| end <= now);
+                let swap = Swap {
+                    key: on.key.clone(),
+                    expected,
+                    version: Version(entropy::bytes()),
+                    bytes: (!holds_nothing).then(|| on.vault.write(&record)),
+                    expire_at,
+                    durability,
+                };
+                if self.swap(call, on, swap).await? == Swapped::Changed {
+                    if call.deadline.remaining().is_zero() {
+                        return Err(Error::Contended);
+                    }
+                    continue;
+                }
+            }
+            publish(call, &on.key, &events);
+            return outcome.map_err(Error::from);
+        }
+    }
+
+    /// Reads a record, for calls that change nothing.
+    pub(super) async fn read(&self, call: &Call, on: &On) -> Result<(Record, Timestamp), Error> {
+        self.load(call, on).await.map(|(record, _, now)| (record, now))
+    }
+
+    async fn load(
+        &self,
+        call: &Call,
+        on: &On,
+    ) -> Result<(Record, Option<Version>, Timestamp), Error> {
+        let loaded = call.deadline.limit(self.store.load(&on.key, call.deadline)).await;
+        let Loaded { record, now } = loaded.unwrap_or_else(|_| Err(too_slow(false)))?;
+        Ok(match record {
+            None => (Record::default(), None, now),
+            Some((version, bytes)) => (on.vault.read(&bytes)?, Some(version), now),
+        })
+    }
+
+    /// Swaps once. Where the store cannot say what became of it, the record tells.
+    async fn swap(&self, call: &Call, on: &On, swap: Swap) -> Result<Swapped, Error> {
+        let version = swap.version;
+        let swapped = call.deadline.limit(self.store.swap(swap, call.deadline)).await;
+        let error = match swapped.unwrap_or_else(|_| Err(too_slow(true))) {
+            Ok(swapped) => return Ok(swapped),
+            Err(error) => error,
+        };
+        if !matches!(error, StoreError::Unavailable { may_have_happened: true, .. }) {
+            return Err(error.into());
+        }
+        let after = call.deadline.limit(self.store.load(&on.key, call.deadline)).await;
+        match after {
+            Ok(Ok(Loaded { record: Some((found, _)), .. })) if found == version => Ok(Swapped::Done),
+            _ => Err(error.into()),
+        }
+    }
+}
+
+/// What is known of a request that may be a repeat.
+pub(super) enum Repeat<T> {
+    /// It was decided, and this was the answer.
+    Answer(Result<T, Error>),
+    /// Its id stands for another request.
+    Reused,
+}
+
+impl On {
+    /// Looks the request up; `None` where it is new.
+    pub(super) fn repeat<T: Answer>(
+        &self,
+        asked: &Asked,
+        record: &Record,
+        now: Timestamp,
+    ) -> Option<Repeat<T>> {
+        match receipt::find(record, &asked.marks, now) {
+            Found::Nothing => None,
+            Found::Reused => Some(Repeat::Reused),
+            Found::Refused(refusal) => Some(Repeat::Answer(Err(refusal.into()))),
+            Found::Answer(sealed) => {
+                let answer = self.vault.open(Purpose::Answer, sealed);
+                let answer = answer
+                    .and_then(|bytes| T::from_bytes(&bytes).ok_or(Unreadable::Damaged))
+                    .map_err(Error::from);
+                Some(Repeat::Answer(answer))
+            }
+        }
+    }
+
+    /// Keeps a receipt of what was decided.
+    pub(super) fn remember<T: Answer>(
+        &self,
+        asked: &Asked,
+        record: &mut Record,
+        outcome: &Result<T, twinlock_core::Refusal>,
+        now: Timestamp,
+    ) {
+        match outcome {
+            Ok(answer) => {
+                let sealed = self.vault.seal(Purpose::Answer, &answer.to_bytes());
+                let holds_key = answer.holds_key();
+                receipt::remember_success(record, asked.primary(), sealed, holds_key, now);
+            }
+            Err(refusal) => receipt::remember_refusal(record, asked.primary(), refusal, now),
+        }
+    }
+}
+
+pub(super) fn too_slow(may_have_happened: bool) -> StoreError {
+    let cause = "it did not answer within the deadline".into();
+    StoreError::Unavailable { cause, may_have_happened }
+}
