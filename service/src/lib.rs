@@ -1,2 +1,3 @@
 #![forbid(unsafe_code)]
+pub mod cli;
 pub mod config;

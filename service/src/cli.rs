@@ -1,0 +1,130 @@
+//! The commands that are clients of a running server.
+
+mod connection;
+mod console;
+mod elevate;
+mod enroll;
+mod failure;
+mod health;
+mod json;
+mod proof;
+mod recovery_key;
+mod status;
+mod time;
+mod unenroll;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use self::connection::ConnectionArguments;
+use self::console::Console;
+use self::failure::Failure;
+
+/// The commands that are clients of a running server.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Set up an authenticator app for a user, with a QR code in the terminal
+    Enroll(enroll::EnrollArguments),
+    /// Check a user's code or recovery key
+    Verify(verify::VerifyArguments),
+    /// Prove a user's identity for one login session
+    Elevate(elevate::ElevateArguments),
+    /// Turn two-step verification off for a user, by the user's own code or recovery key
+    Unenroll(unenroll::UnenrollArguments),
+    /// Show what is known of a user; no secrets
+    Status(status::StatusArguments),
+    /// Ask a server whether it can be used, for probes: exit status 0 or 1
+    Health(health::HealthArguments),
+}
+
+/// Runs a command to its end and prints its outcome.
+///
+/// The exit status is 0 where it is done, 1 where the proof or the user's state was refused, 2 for
+/// a request that can never succeed, and 3 where the server cannot be reached or anything else
+/// went wrong. `health` knows only 0 and 1.
+pub async fn run(command: ClientCommand) -> ExitCode {
+    let console = Console::new(command.connection().json);
+    let outcome = match command {
+        ClientCommand::Enroll(arguments) => enroll::enroll(arguments, &console).await,
+        ClientCommand::Verify(arguments) => verify::verify(arguments, &console).await,
+        ClientCommand::Elevate(arguments) => elevate::elevate(arguments, &console).await,
+        ClientCommand::Unenroll(arguments) => unenroll::unenroll(arguments, &console).await,
+        ClientCommand::Status(arguments) => status::status(arguments, &console).await,
+        ClientCommand::Health(arguments) => {
+            let healthy = health::health(arguments, &console).await.unwrap_or_else(|failure| {
+                console.report(&failure);
+                false
+            });
+            return ExitCode::from(u8::from(!healthy));
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console.report(&failure);
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}
+
+impl ClientCommand {
+    fn connection(&self) -> &ConnectionArguments {
+        match self {
+            Self::Enroll(arguments) => &arguments.connection,
+            Self::Verify(arguments) => &arguments.connection,
+            Self::Elevate(arguments) => &arguments.connection,
+            Self::Unenroll(arguments) => &arguments.connection,
+            Self::Status(arguments) => &arguments.connection,
+            Self::Health(arguments) => &arguments.connection,
+        }
+    }
+}
+
+/// A session id of this run alone, which nobody can guess.
+fn fresh_session_id() -> String {
+    format!("cli-{}", data_encoding::HEXLOWER.encode(&twinlock_engine::entropy::bytes::<16>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Commands {
+        #[command(subcommand)]
+        command: ClientCommand,
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Commands::command().debug_assert();
+    }
+
+    #[test]
+    fn no_argument_takes_a_proof() {
+        for command in Commands::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let takes_a_value = argument.get_action().takes_values();
+                let is_a_proof = ["code", "key", "recovery_key", "password"].contains(&name);
+                assert!(!(takes_a_value && is_a_proof), "{} {name}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_printed() {
+        let arguments = ["twinlock", "status", "alice", "--token", "hunter2"];
+        let printed = format!("{:?}", Commands::try_parse_from(arguments).unwrap());
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn session_ids_differ() {
+        assert_ne!(fresh_session_id(), fresh_session_id());
+    }
+}

@@ -1,0 +1,80 @@
+//! How a command fails.
+
+use std::io;
+
+use serde_json::{Value, json};
+use twinlock_client::{Error, Family, Reason};
+
+/// Why a command could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The server refused, or did not answer.
+    #[error(transparent)]
+    Call(#[from] Error),
+    /// The arguments or the input are not what the command needs.
+    #[error("{0}")]
+    Usage(String),
+    /// Standard input or output failed.
+    #[error("The terminal cannot be used: {0}.")]
+    Terminal(#[from] io::Error),
+}
+
+impl Failure {
+    /// 1: the proof or the state was refused; 2: it can never succeed; 3: anything else.
+    pub(super) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Call(error) => match (&error.reason, error.family()) {
+                (Reason::MalformedCode, _) => 1,
+                (Reason::CallerUnauthenticated | Reason::CallerForbidden, _) => 3,
+                (_, Family::Refused | Family::Blocked | Family::State | Family::Forbidden) => 1,
+                (_, Family::Invalid) => 2,
+                _ => 3,
+            },
+            Self::Usage(_) => 2,
+            Self::Terminal(_) => 3,
+        }
+    }
+
+    /// The failure as scripts read it: the fields of a REST failure, with the names in snake case.
+    pub(super) fn json(&self) -> Value {
+        let message = self.to_string();
+        let (code, reason, retry_after) = match self {
+            Self::Call(error) => (error.code_name(), error.reason.as_str(), error.retry_after),
+            Self::Usage(_) => ("INVALID_ARGUMENT", Reason::InvalidRequest.as_str(), None),
+            Self::Terminal(_) => ("INTERNAL", "INTERNAL", None),
+        };
+        let mut object = json!({ "code": code, "reason": reason, "message": message });
+        if let Some(delay) = retry_after {
+            let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            object["retry_after_ms"] = milliseconds.into();
+        }
+        object
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usage_failure_is_readable_by_scripts() {
+        let failure = Failure::Usage("Nothing was typed.".into());
+        assert_eq!(failure.exit_status(), 2);
+        assert_eq!(
+            failure.json(),
+            json!({
+                "code": "INVALID_ARGUMENT",
+                "reason": "INVALID_REQUEST",
+                "message": "Nothing was typed.",
+            })
+        );
+    }
+
+    #[test]
+    fn the_client_knows_every_reason_of_the_server() {
+        for reason in twinlock_core::reason::Reason::ALL {
+            let known = Reason::from_name(reason.as_str());
+            assert!(Reason::ALL.contains(&known), "{reason}");
+        }
+    }
+}
