@@ -1,12 +1,14 @@
-//! The commands that are clients of a running server.
+//! The command line: what runs a server, and what is a client of a running one.
 
 mod connection;
 mod console;
+mod doctor;
 mod elevate;
 mod enroll;
 mod failure;
 mod health;
 mod json;
+mod operate;
 mod proof;
 mod recovery_key;
 mod status;
@@ -21,6 +23,33 @@ use clap::Subcommand;
 use self::connection::ConnectionArguments;
 use self::console::Console;
 use self::failure::Failure;
+use self::operate::OperatorCommand;
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Operator(OperatorCommand),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// Runs a command to its end; gives the exit status of the process.
+pub fn main(command: Command) -> ExitCode {
+    match command {
+        Command::Operator(command) => operate::run(command),
+        // A client waits for one server: a single thread does that with the least start-up.
+        Command::Client(command) => {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(run(command)),
+                Err(error) => {
+                    eprintln!("twinlock: the runtime does not start: {error}");
+                    ExitCode::from(3)
+                }
+            }
+        }
+    }
+}
 
 /// The commands that are clients of a running server.
 #[derive(Debug, Subcommand)]

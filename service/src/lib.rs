@@ -1,3 +1,13 @@
+//! The `twinlock` binary: its edges, its configuration and its commands.
 #![forbid(unsafe_code)]
+
+pub mod callers;
 pub mod cli;
 pub mod config;
+pub mod dataset;
+pub mod errors;
+pub mod grpc;
+pub mod keyring;
+pub mod policy;
+pub mod serve;
+pub mod telemetry;

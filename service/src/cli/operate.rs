@@ -1,0 +1,147 @@
+//! The commands of whoever runs Twinlock: serve, init, doctor.
+
+use super::doctor;
+use crate::config::{self, Config, Loaded, Problem};
+use crate::{dataset, serve, telemetry};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
+
+/// The commands of whoever runs Twinlock.
+#[derive(Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// Start the server
+    Serve(ServeArguments),
+    /// Check the configured store and keyring, or make new ones
+    Init(InitArguments),
+    /// Say what is wrong with the configuration, the keyring and the store, and what to do
+    Doctor(doctor::DoctorArguments),
+}
+
+/// Where the configuration comes from; a flag goes before the environment, and that before the file.
+#[derive(Debug, Args)]
+pub struct ConfigArguments {
+    /// The configuration file, TOML
+    #[arg(long, env = "TWINLOCK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one key, for instance backoff.initial=2s; may be given several times
+    #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The address for gRPC: HOST:PORT or unix:/path
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Serve on an address that is not loopback without TLS or without callers
+    #[arg(long)]
+    insecure: bool,
+    /// Check the configuration and stop
+    #[arg(long)]
+    check_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Make a new store and, where it is missing, a new keyring; refused where there is a store
+    #[arg(long)]
+    new_dataset: bool,
+}
+
+/// Runs a command to its end. The exit status is 0 where it is done, 2 where the configuration is wrong,
+/// and 1 for anything else.
+pub(super) fn run(command: OperatorCommand) -> ExitCode {
+    match command {
+        OperatorCommand::Serve(arguments) => serve(arguments),
+        OperatorCommand::Init(arguments) => init(&arguments),
+        OperatorCommand::Doctor(arguments) => doctor::doctor(&arguments),
+    }
+}
+
+fn serve(arguments: ServeArguments) -> ExitCode {
+    let ServeArguments { mut config, listen, insecure, check_config } = arguments;
+    config.set.extend(listen.map(|address| ("server.listen".to_owned(), address)));
+    if insecure {
+        config.set.push(("server.insecure".into(), "true".into()));
+    }
+    let loaded = match config.load() {
+        Ok(loaded) => loaded,
+        Err(problems) => return problems,
+    };
+    if check_config {
+        for warning in loaded.config.warnings() {
+            println!("Warning: {warning}");
+        }
+        println!("The configuration is right.");
+        return ExitCode::SUCCESS;
+    }
+    done(start(&loaded))
+}
+
+fn start(loaded: &Loaded) -> anyhow::Result<()> {
+    telemetry::start_log(&loaded.config.telemetry)?;
+    for warning in loaded.config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let runtime = Runtime::new()?;
+    runtime.block_on(serve::serve(&loaded.config, loaded.nothing_configured))
+}
+
+fn init(arguments: &InitArguments) -> ExitCode {
+    let config = match arguments.config.load() {
+        Ok(loaded) => loaded.config,
+        Err(problems) => return problems,
+    };
+    let result = if arguments.new_dataset {
+        dataset::initialize(&config).map(|_| "Made a new dataset")
+    } else {
+        dataset::open(&config).map(|_| "The dataset is there and its keyring opens it")
+    };
+    done(result.map(|what| {
+        let Config { store, keyring, .. } = &config;
+        println!("{what}: store {}, keyring {}.", store.path.display(), keyring.file.display());
+    }))
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("twinlock: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl ConfigArguments {
+    /// Reads and checks the configuration; what is wrong is printed, all of it at once.
+    pub(super) fn load(&self) -> Result<Loaded, ExitCode> {
+        let loaded = config::load(self.config.as_deref(), config::environment(), &self.set);
+        let loaded = loaded.map_err(|error| {
+            eprintln!("twinlock: {error}");
+            ExitCode::from(2)
+        })?;
+        let problems: Vec<Problem> = loaded.config.check();
+        if problems.is_empty() {
+            return Ok(loaded);
+        }
+        eprintln!("twinlock: the configuration cannot be used:");
+        for problem in problems {
+            eprintln!("  {problem}");
+        }
+        Err(ExitCode::from(2))
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as section.key=value".into()),
+    }
+}

@@ -1,0 +1,29 @@
+//! The one table from reasons to the statuses of gRPC and HTTP.
+
+use tonic::Code;
+use twinlock_core::Reason;
+
+/// The gRPC status code and the HTTP status of a reason.
+pub const fn statuses(reason: Reason) -> (Code, u16) {
+    match reason {
+        Reason::InvalidCode | Reason::CodeAlreadyUsed => (Code::Unauthenticated, 401),
+        Reason::Backoff | Reason::Locked => (Code::ResourceExhausted, 429),
+        Reason::MalformedCode | Reason::InvalidRequest | Reason::RequestIdReused => {
+            (Code::InvalidArgument, 400)
+        }
+        Reason::NotEnrolled
+        | Reason::NoPendingEnrollment
+        | Reason::SecondFactorRequired
+        | Reason::NoPassword
+        | Reason::AssertionNotAllowed
+        | Reason::AdminNotEnrolled => (Code::FailedPrecondition, 400),
+        Reason::ElevationRequired | Reason::SelfUnenroll => (Code::PermissionDenied, 403),
+        Reason::UserNotFound => (Code::NotFound, 404),
+        Reason::AlreadyEnrolled => (Code::AlreadyExists, 409),
+        Reason::CallerUnauthenticated => (Code::Unauthenticated, 401),
+        Reason::CallerForbidden => (Code::PermissionDenied, 403),
+        Reason::Overloaded | Reason::StoreUnavailable => (Code::Unavailable, 503),
+        Reason::StoreIncomplete => (Code::FailedPrecondition, 503),
+        Reason::SecretUnreadable => (Code::DataLoss, 500),
+    }
+}

@@ -1,0 +1,128 @@
+//! The gRPC edge: the services, who may call them, and the limits that hold for all.
+
+mod convert;
+mod status;
+mod two_step;
+
+use crate::callers::{Caller, Callers};
+use crate::config::Role;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::metadata::MetadataMap;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Status};
+use twinlock_core::Reason;
+use twinlock_engine::deadline::Deadline;
+use twinlock_engine::{Call, ClientContext, Engine};
+use twinlock_proto::v1::two_step_service_server::TwoStepServiceServer;
+
+/// The most bytes of a request: the longest fields together are a tenth of it.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// The most bytes of a request's metadata.
+pub const MAX_METADATA_BYTES: u32 = 16 * 1024;
+
+/// What every service needs.
+#[derive(Clone)]
+pub struct Context {
+    pub engine: Arc<Engine>,
+    /// The longest that a call may take.
+    pub deadline: Duration,
+}
+
+impl Context {
+    /// Who calls and until when, apart from the request itself. A call that nobody was asked about is
+    /// refused.
+    fn call<T>(&self, request: Request<T>) -> Result<(Call, T), Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let Some(Caller { name, namespace }) = caller else {
+            return Err(status::from_caller(Reason::CallerUnauthenticated));
+        };
+        let call = Call {
+            namespace,
+            caller: name.to_string(),
+            client: ClientContext::default(),
+            deadline: Deadline::after(time_left(request.metadata(), self.deadline)),
+            request_id: None,
+        };
+        Ok((call, request.into_inner()))
+    }
+}
+
+/// `TwoStepService`, for callers with the role `product`.
+pub fn two_step(
+    context: Context,
+    callers: Arc<Callers>,
+) -> InterceptedService<
+    TwoStepServiceServer<two_step::TwoStep>,
+    impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone,
+> {
+    let service = TwoStepServiceServer::new(two_step::TwoStep(context))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    InterceptedService::new(service, authenticate(callers, Role::Product))
+}
+
+fn authenticate(
+    callers: Arc<Callers>,
+    role: Role,
+) -> impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone {
+    move |mut request| match callers.authenticate(request.metadata(), role) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            Ok(request)
+        }
+        Err(reason) => {
+            tracing::warn!(reason = reason.as_str(), "a caller was refused");
+            Err(status::from_caller(reason))
+        }
+    }
+}
+
+/// How long the call may take: what the client gives it, within what the server allows.
+///
+/// tonic ends a call at the client's own deadline with CANCELLED, which tells nobody anything. So ours
+/// comes a little before it, with the reason.
+fn time_left(metadata: &MetadataMap, most: Duration) -> Duration {
+    let given = metadata.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    let given = given.map(|given| given - (given / 10).min(Duration::from_millis(20)));
+    given.map_or(most, |given| given.min(most))
+}
+
+/// Reads a `grpc-timeout`: at most eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_ends_with_the_clients_deadline_or_the_servers() {
+        let most = Duration::from_secs(5);
+        let left = |timeout: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", timeout.parse().expect("a header"));
+            time_left(&metadata, most)
+        };
+        assert_eq!(time_left(&MetadataMap::new(), most), most);
+        assert_eq!(left("1S"), Duration::from_millis(980));
+        assert_eq!(left("100m"), Duration::from_millis(90));
+        assert_eq!(left("99999999H"), most);
+        for broken in ["", "S", "1", "1x", "-1S", "123456789S", "\u{661}S"] {
+            assert_eq!(parse_timeout(broken), None, "{broken:?}");
+        }
+    }
+}
