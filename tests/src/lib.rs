@@ -1,1 +1,241 @@
-//! End-to-end tests of Twinlock
+//! What end-to-end tests share: the real server as a process of its own, and clients of it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+use twinlock_core::Timestamp;
+use twinlock_core::totp::{self, Parameters, Secret, Step};
+use twinlock_proto::v1::two_step_service_client::TwoStepServiceClient;
+
+/// The `twinlock` binary of the same build as the tests.
+pub fn binary() -> PathBuf {
+    let tests = std::env::current_exe().expect("a test knows its path");
+    let profile = tests.ancestors().nth(2).expect("tests are in PROFILE/deps");
+    let binary = profile.join("twinlock");
+    assert!(binary.exists(), "{} is missing; run `cargo build`", binary.display());
+    binary
+}
+
+/// How to start a server.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Settings, as `section.key=value`.
+    pub set: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// A configuration file's text.
+    pub file: Option<String>,
+}
+
+impl Options {
+    /// Adds a setting.
+    #[must_use]
+    pub fn set(mut self, setting: &str) -> Self {
+        self.set.push(setting.into());
+        self
+    }
+
+    /// Adds an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the text of the configuration file.
+    #[must_use]
+    pub fn file(mut self, text: &str) -> Self {
+        self.file = Some(text.into());
+        self
+    }
+}
+
+/// A real server, on a free port of loopback, with a directory of its own. It is killed when dropped.
+pub struct Server {
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub address: String,
+    /// Where its probes are: `http://127.0.0.1:PORT`.
+    pub probes: String,
+    directory: Arc<TempDir>,
+    options: Options,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Makes a new dataset and starts a server on it.
+    pub fn start(options: Options) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let directory = Arc::new(directory);
+        if let Some(text) = &options.file {
+            std::fs::write(directory.path().join("twinlock.toml"), text).expect("a file");
+        }
+        let init = command(directory.path(), &options, "init").arg("--new-dataset").output();
+        let init = init.expect("twinlock init runs");
+        assert!(init.status.success(), "init: {}", String::from_utf8_lossy(&init.stderr));
+        Self::start_in(directory, options)
+    }
+
+    /// Starts a server with the defaults.
+    pub fn start_default() -> Self {
+        Self::start(Options::default())
+    }
+
+    fn start_in(directory: Arc<TempDir>, options: Options) -> Self {
+        let mut serve = command(directory.path(), &options, "serve");
+        serve.args(["--listen", "127.0.0.1:0", "--set", "telemetry.listen=127.0.0.1:0"]);
+        let mut child = serve
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("twinlock serve starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let errors = follow(child.stderr.take().expect("a pipe"), log.clone());
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut found = |after: &str| {
+            let mut line = String::new();
+            while output.read_line(&mut line).expect("readable output") > 0 {
+                if let Some((_, rest)) = line.split_once(after) {
+                    return rest.split_whitespace().next().map(str::to_owned);
+                }
+                line.clear();
+            }
+            None
+        };
+        let address = found("is listening on ");
+        let probes = found("Probes are on ");
+        let (Some(address), Some(probes)) = (address, probes) else {
+            let status = child.wait();
+            errors.join().expect("the log was read");
+            panic!("twinlock serve ended: {status:?}: {}", log.lock().expect("a log"));
+        };
+        follow(output, log.clone());
+        Self { address, probes, directory, options, child, log }
+    }
+
+    /// Starts again on the same data, after [`Server::kill`] or [`Server::stop`]; the port is a new one.
+    #[must_use]
+    pub fn restart(mut self) -> Self {
+        self.kill();
+        Self::start_in(self.directory.clone(), self.options.clone())
+    }
+
+    /// A client of the generated code: no request ids of its own, no retries.
+    pub async fn client(&self) -> TwoStepServiceClient<Channel> {
+        TwoStepServiceClient::new(self.channel().await)
+    }
+
+    /// A connection.
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(self.address.clone()).expect("an address");
+        endpoint.connect().await.expect("the server answers")
+    }
+
+    /// The directory that it runs in; its data is in `twinlock-data` there.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to its log and its output so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("a log").clone()
+    }
+
+    /// Kills it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().expect("it ends");
+    }
+
+    /// Sends it a signal, by the name that `kill` knows.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Tells it to stop and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        let limit = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < limit, "it did not stop: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A `twinlock` command in the server's directory, with its settings.
+    pub fn command(&self, name: &str) -> Command {
+        command(self.directory(), &self.options, name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn command(directory: &Path, options: &Options, name: &str) -> Command {
+    let mut command = Command::new(binary());
+    command.arg(name).current_dir(directory);
+    if options.file.is_some() {
+        command.args(["--config", "twinlock.toml"]);
+    }
+    for setting in &options.set {
+        command.args(["--set", setting]);
+    }
+    command.envs(options.env.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+fn follow(
+    stream: impl Read + Send + 'static,
+    log: Arc<Mutex<String>>,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { return };
+            let mut log = log.lock().expect("a log");
+            log.push_str(&line);
+            log.push('\n');
+        }
+    })
+}
+
+/// The code of an authenticator with the default parameters, `offset` steps from now.
+pub fn code(secret: &str, offset: i64) -> String {
+    code_at(secret, &Parameters::default(), offset)
+}
+
+/// The code of an authenticator, `offset` steps from now.
+pub fn code_at(secret: &str, parameters: &Parameters, offset: i64) -> String {
+    let secret = Secret::parse_base32(secret).expect("a secret");
+    let Step(step) = parameters.period.step(now());
+    let step = Step(step.saturating_add_signed(offset));
+    totp::generate(&secret, parameters, step).expose().to_string()
+}
+
+/// A code of six digits that is none of those near now.
+pub fn wrong_code(secret: &str) -> String {
+    let near: Vec<String> = (-3..=3).map(|offset| code(secret, offset)).collect();
+    (0..).map(|n| format!("{n:06}")).find(|code| !near.contains(code)).expect("a wrong code")
+}
+
+/// The machine's time.
+pub fn now() -> Timestamp {
+    twinlock_engine::clock::system()()
+}
