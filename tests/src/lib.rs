@@ -1,11 +1,17 @@
 //! What end-to-end tests share: the real server as a process of its own, and clients of it.
 
+mod user;
+
+pub use user::{Client, User, verify_with};
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::time::Instant;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use twinlock_core::Timestamp;
 use twinlock_core::totp::{self, Parameters, Secret, Step};
@@ -29,6 +35,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// A configuration file's text.
     pub file: Option<String>,
+    /// The most bytes, in blocks of 512, that a file of the server may have: as if its disk were full.
+    pub file_blocks: Option<u64>,
 }
 
 impl Options {
@@ -50,6 +58,13 @@ impl Options {
     #[must_use]
     pub fn file(mut self, text: &str) -> Self {
         self.file = Some(text.into());
+        self
+    }
+
+    /// Sets the most blocks of 512 bytes that a file of the server may have.
+    #[must_use]
+    pub fn file_blocks(mut self, blocks: u64) -> Self {
+        self.file_blocks = Some(blocks);
         self
     }
 }
@@ -120,13 +135,25 @@ impl Server {
 
     /// Starts again on the same data, after [`Server::kill`] or [`Server::stop`]; the port is a new one.
     #[must_use]
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        let options = self.options.clone();
+        self.restart_with(options)
+    }
+
+    /// Starts again on the same data with other options.
+    #[must_use]
+    pub fn restart_with(mut self, options: Options) -> Self {
         self.kill();
-        Self::start_in(self.directory.clone(), self.options.clone())
+        Self::start_in(self.directory.clone(), options)
+    }
+
+    /// How it was started.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// A client of the generated code: no request ids of its own, no retries.
-    pub async fn client(&self) -> TwoStepServiceClient<Channel> {
+    pub async fn client(&self) -> Client {
         TwoStepServiceClient::new(self.channel().await)
     }
 
@@ -144,6 +171,16 @@ impl Server {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A value in bytes that the kernel keeps of its memory: `VmRSS` is what it has now, `VmHWM` the
+    /// most that it ever had.
+    pub fn memory(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("a living process");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a known name");
+        let kib = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
+        kib.expect("a number") * 1024
     }
 
     /// What it has written to its log and its output so far.
@@ -190,7 +227,14 @@ impl Drop for Server {
 }
 
 fn command(directory: &Path, options: &Options, name: &str) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = match options.file_blocks {
+        None => Command::new(binary()),
+        Some(blocks) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")]).arg(binary());
+            shell
+        }
+    };
     command.arg(name).current_dir(directory);
     if options.file.is_some() {
         command.args(["--config", "twinlock.toml"]);
@@ -233,6 +277,28 @@ pub fn code_at(secret: &str, parameters: &Parameters, offset: i64) -> String {
 pub fn wrong_code(secret: &str) -> String {
     let near: Vec<String> = (-3..=3).map(|offset| code(secret, offset)).collect();
     (0..).map(|n| format!("{n:06}")).find(|code| !near.contains(code)).expect("a wrong code")
+}
+
+/// The reason of a failed call, as its trailer gives it; the name of the gRPC code where it has none.
+pub fn reason(status: &Status) -> String {
+    let trailer = status.metadata().get("twinlock-reason").and_then(|value| value.to_str().ok());
+    trailer.map_or_else(|| format!("{:?}", status.code()), str::to_owned)
+}
+
+/// The wait that a failed call asks for.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    let trailer = status.metadata().get("twinlock-retry-after-ms")?.to_str().ok()?;
+    trailer.parse().ok().map(Duration::from_millis)
+}
+
+/// Waits until the present step has at least this long to go, so that what a test computes now still
+/// holds when the server looks at it.
+pub async fn calm_step(least: Duration) {
+    let period = Parameters::default().period;
+    let left = period.until_next_step(now());
+    if left < least {
+        tokio::time::sleep(left + Duration::from_millis(20)).await;
+    }
 }
 
 /// The machine's time.
