@@ -51,20 +51,16 @@ pub fn main(command: Command) -> ExitCode {
     }
 }
 
-/// The commands that are clients of a running server.
+// Without doc comments, which clap would put in the place of the arguments' own help and the
+// program's.
+#[allow(missing_docs)]
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Set up an authenticator app for a user, with a QR code in the terminal
     Enroll(enroll::EnrollArguments),
-    /// Check a user's code or recovery key
     Verify(verify::VerifyArguments),
-    /// Prove a user's identity for one login session
     Elevate(elevate::ElevateArguments),
-    /// Turn two-step verification off for a user, by the user's own code or recovery key
     Unenroll(unenroll::UnenrollArguments),
-    /// Show what is known of a user; no secrets
     Status(status::StatusArguments),
-    /// Ask a server whether it can be used, for probes: exit status 0 or 1
     Health(health::HealthArguments),
 }
 
@@ -131,6 +127,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Commands::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_how_it_takes_proofs() {
+        for name in ["enroll", "verify", "elevate", "unenroll"] {
+            let commands = Commands::command();
+            let help = commands.find_subcommand(name).unwrap().clone().render_long_help();
+            assert!(help.to_string().contains("standard input"), "{name}: {help}");
+        }
     }
 
     #[test]

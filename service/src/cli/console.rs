@@ -56,7 +56,7 @@ impl Console {
     pub(super) fn report(&self, failure: &Failure) {
         let _ = match self.json {
             true => self.emit(&failure.json()),
-            false => self.note(&failure.to_string()),
+            false => self.note(&failure.advice()),
         };
     }
 

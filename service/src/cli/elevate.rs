@@ -9,10 +9,11 @@ use super::connection::{ConnectionArguments, DEFAULT_TIMEOUT};
 use super::proof::SecondFactor;
 use super::{Console, Failure, json, recovery_key, time};
 
-/// Proves a user's identity for one login session, which may then do sensitive things for a while.
+/// Prove a user's identity for one login session.
 ///
-/// The proof is a code or the recovery key, unless an option says otherwise. Codes, keys and
-/// passwords are never arguments: they are asked for, or read from standard input.
+/// The session may then do sensitive things for a while. The proof is a code or the recovery key,
+/// unless an option says otherwise. Codes, keys and passwords are never arguments: they are asked
+/// for, or read from standard input.
 #[derive(Debug, Args)]
 pub struct ElevateArguments {
     /// The user's id in the product

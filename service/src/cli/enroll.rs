@@ -20,7 +20,7 @@ const MAXIMUM_TRIES: u32 = 3;
 /// The longest wait that the command sits out.
 const SHORT_WAIT: Duration = Duration::from_secs(60);
 
-/// Sets up an authenticator app for a user.
+/// Set up an authenticator app for a user, with a QR code in the terminal.
 ///
 /// Identity is proved first: with the current code or the recovery key where the user is enrolled
 /// already, else with the user's password, else by your word. Codes, keys and passwords are never

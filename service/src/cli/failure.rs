@@ -1,6 +1,7 @@
 //! How a command fails.
 
 use std::io;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use twinlock_client::{Error, Family, Reason};
@@ -35,6 +36,18 @@ impl Failure {
         }
     }
 
+    /// The failure as people read it, with the wait that a script finds in a field of its own.
+    pub(super) fn advice(&self) -> String {
+        match self {
+            Self::Call(Error { message, retry_after: Some(delay), .. }) => {
+                let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+                let delay = humantime::format_duration(Duration::from_secs(seconds));
+                format!("{message} Another attempt makes sense in {delay}.")
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// The failure as scripts read it: the fields of a REST failure, with the names in snake case.
     pub(super) fn json(&self) -> Value {
         let message = self.to_string();
@@ -54,6 +67,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use twinlock_client::{Client, Options};
+
     use super::*;
 
     #[test]
@@ -68,6 +83,22 @@ mod tests {
                 "message": "Nothing was typed.",
             })
         );
+    }
+
+    #[test]
+    fn an_argument_that_is_wrong_is_told_from_a_server_that_is_away() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let options = |address: &str| Options { address: address.into(), ..Options::default() };
+        let error = Client::connect_lazy(&options("ftp://nowhere")).unwrap_err();
+        assert_eq!(Failure::from(error).exit_status(), 2);
+
+        let client = Client::connect_lazy(&options("unix:/nowhere/twinlock.sock")).unwrap();
+        let error = runtime.block_on(client.check_health("")).unwrap_err();
+        let failure = Failure::from(error);
+        assert_eq!(failure.exit_status(), 3);
+        assert_eq!(failure.json()["reason"], "UNAVAILABLE");
+        assert!(failure.advice().contains("twinlock serve"), "{failure}");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use super::{Console, Failure};
 /// A probe that is late is of no use.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks a server whether it can be used now, as gRPC health checking does. The exit status is 0
-/// where it can and 1 where it cannot, or does not answer within 2 seconds or --timeout.
+/// Ask a server whether it can be used, for probes.
+///
+/// The exit status is 0 where it can and 1 where it cannot, or does not answer within 2 seconds or
+/// --timeout. This is gRPC health checking (grpc.health.v1), and needs no token.
 #[derive(Debug, Args)]
 pub struct HealthArguments {
     /// One service, twinlock.v1.TwoStepService for instance; the whole server otherwise

@@ -6,7 +6,7 @@ use twinlock_client::proto::{Backoff, DescribeUserRequest, DescribeUserResponse}
 use super::connection::{ConnectionArguments, DEFAULT_TIMEOUT};
 use super::{Console, Failure, json, time};
 
-/// Shows what is known of a user. No secret, code or key is among it.
+/// Show what is known of a user, which is no secret.
 #[derive(Debug, Args)]
 pub struct StatusArguments {
     /// The user's id in the product

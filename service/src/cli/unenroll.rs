@@ -8,7 +8,7 @@ use super::connection::{ConnectionArguments, DEFAULT_TIMEOUT};
 use super::proof::SecondFactor;
 use super::{Console, Failure, fresh_session_id, json, recovery_key};
 
-/// Turns two-step verification off for a user.
+/// Turn two-step verification off for a user, by the user's own proof.
 ///
 /// The user proves it with a code or the recovery key, which is never an argument: it is asked for,
 /// or read from standard input.

@@ -7,7 +7,7 @@ use super::connection::{ConnectionArguments, DEFAULT_TIMEOUT};
 use super::proof::SecondFactor;
 use super::{Console, Failure, json, recovery_key};
 
-/// Checks a user's code or recovery key.
+/// Check a user's code or recovery key.
 ///
 /// The code or key is never an argument: it is asked for, or read from standard input.
 #[derive(Debug, Args)]
