@@ -10,11 +10,8 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 
 const PACKAGE: &str = "twinlock.v1";
 
-const FILES: [&str; 3] = [
-    "twinlock/v1/two_step.proto",
-    "twinlock/v1/admin.proto",
-    "twinlock/v1/operator.proto",
-];
+const FILES: [&str; 3] =
+    ["twinlock/v1/two_step.proto", "twinlock/v1/admin.proto", "twinlock/v1/operator.proto"];
 
 /// The texts that a log may show. A message that has any other field of type string or bytes is
 /// redacted, so that a field that is added later is hidden until somebody lists it here.
@@ -40,14 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let mut compiler = protox::Compiler::new([env!("CARGO_MANIFEST_DIR")])?;
-    compiler
-        .include_source_info(true)
-        .include_imports(true)
-        .open_files(FILES)?;
-    std::fs::write(
-        out.join("descriptors.bin"),
-        compiler.encode_file_descriptor_set(),
-    )?;
+    compiler.include_source_info(true).include_imports(true).open_files(FILES)?;
+    std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let descriptors = compiler.file_descriptor_set();
 
     let redacted = redacted_messages(&descriptors);
@@ -56,11 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_client(false)
         .codec_path("crate::codec::RequestCodec")
-        .skip_debug(
-            redacted
-                .iter()
-                .map(|message| format!(".{PACKAGE}.{}", message.name())),
-        )
+        .skip_debug(redacted.iter().map(|message| format!(".{PACKAGE}.{}", message.name())))
         .compile_fds(descriptors.clone())?;
 
     // The clients are generated apart, because one pass knows one codec, and an answer that cannot
@@ -76,10 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn redacted_messages(descriptors: &FileDescriptorSet) -> Vec<DescriptorProto> {
-    let files = descriptors
-        .file
-        .iter()
-        .filter(|file| file.package() == PACKAGE);
+    let files = descriptors.file.iter().filter(|file| file.package() == PACKAGE);
     files
         .flat_map(|file| &file.message_type)
         .filter(|message| {
@@ -97,11 +81,7 @@ fn redacted_messages(descriptors: &FileDescriptorSet) -> Vec<DescriptorProto> {
 fn redacted_debug(messages: &[DescriptorProto]) -> String {
     let mut source = String::new();
     for message in messages {
-        let _ = writeln!(
-            source,
-            "redact!(crate::v1::{});",
-            message.name().to_upper_camel_case()
-        );
+        let _ = writeln!(source, "redact!(crate::v1::{});", message.name().to_upper_camel_case());
         for (index, oneof) in message.oneof_decl.iter().enumerate() {
             // proto3 writes `optional` as a oneof of its own, which has no Rust type.
             let real = message

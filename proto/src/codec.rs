@@ -62,9 +62,7 @@ impl<Request: Message + Default> Decoder for RequestDecoder<Request> {
 
 /// prost's texts name message types and fields and quote nothing of what was sent.
 fn undecodable(error: &str) -> Status {
-    let description = error
-        .strip_prefix("failed to decode Protobuf message: ")
-        .unwrap_or(error);
+    let description = error.strip_prefix("failed to decode Protobuf message: ").unwrap_or(error);
     let message = format!(
         "The request is not a valid protobuf message: {description}. \
          Build it with the message types of package twinlock.v1."
@@ -72,10 +70,7 @@ fn undecodable(error: &str) -> Status {
     let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", "twinlock", []);
     details.add_bad_request_violation(field_path(description), description);
     let mut trailers = MetadataMap::new();
-    trailers.insert(
-        "twinlock-reason",
-        MetadataValue::from_static("INVALID_REQUEST"),
-    );
+    trailers.insert("twinlock-reason", MetadataValue::from_static("INVALID_REQUEST"));
     Status::with_error_details_and_metadata(Code::InvalidArgument, message, details, trailers)
 }
 
@@ -108,39 +103,23 @@ mod tests {
     fn a_text_that_is_not_utf_8_is_the_callers_fault_and_names_the_field() {
         let status = refusal::<VerifyRequest>(&[0x0a, 2, 0xff, 0xfe]);
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(
-            status.metadata().get("twinlock-reason").unwrap(),
-            "INVALID_REQUEST"
-        );
+        assert_eq!(status.metadata().get("twinlock-reason").unwrap(), "INVALID_REQUEST");
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
-        assert_eq!(
-            (info.reason.as_str(), info.domain.as_str()),
-            ("INVALID_REQUEST", "twinlock")
-        );
-        assert_eq!(
-            details.bad_request().unwrap().field_violations[0].field,
-            "user_id"
-        );
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_REQUEST", "twinlock"));
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "user_id");
     }
 
     #[test]
     fn the_path_of_a_nested_field_is_named() {
         let status = refusal::<VerifyRequest>(&[0x32, 3, 0x0a, 1, 0xff]);
         let details = status.get_error_details();
-        assert_eq!(
-            details.bad_request().unwrap().field_violations[0].field,
-            "client.ip_address"
-        );
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "client.ip_address");
     }
 
     #[test]
     fn a_truncated_message_is_the_callers_fault() {
-        let bytes = VerifyRequest {
-            user_id: "alice".into(),
-            ..Default::default()
-        }
-        .encode_to_vec();
+        let bytes = VerifyRequest { user_id: "alice".into(), ..Default::default() }.encode_to_vec();
         let status = refusal::<VerifyRequest>(&bytes[..bytes.len() - 1]);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(!status.message().contains("alic"), "{}", status.message());

@@ -47,27 +47,16 @@ mod tests {
             client: None,
         };
         assert_eq!(format!("{request:?}"), "VerifyRequest { .. }");
-        assert_eq!(
-            format!("{:?}", request.credential),
-            "Some(Credential { .. })"
-        );
+        assert_eq!(format!("{:?}", request.credential), "Some(Credential { .. })");
 
-        let answer = v1::EnrollResponse {
-            secret: "JBSWY3DP".into(),
-            ..Default::default()
-        };
+        let answer = v1::EnrollResponse { secret: "JBSWY3DP".into(), ..Default::default() };
         assert_eq!(format!("{answer:#?}"), "EnrollResponse { .. }");
     }
 
     #[test]
     fn a_message_without_one_prints_in_full() {
-        let request = v1::DescribeUserRequest {
-            user_id: "alice".into(),
-        };
-        assert_eq!(
-            format!("{request:?}"),
-            r#"DescribeUserRequest { user_id: "alice" }"#
-        );
+        let request = v1::DescribeUserRequest { user_id: "alice".into() };
+        assert_eq!(format!("{request:?}"), r#"DescribeUserRequest { user_id: "alice" }"#);
     }
 
     #[test]

@@ -16,10 +16,7 @@ pub(crate) fn endpoint(options: &Options) -> Result<Endpoint, Error> {
     if tls {
         return endpoint.tls_config(tls_config(options)).map_err(|error| {
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
-            Error::invalid(
-                "tls_ca",
-                format!("The TLS settings cannot be used: {error}: {cause}."),
-            )
+            Error::invalid("tls_ca", format!("The TLS settings cannot be used: {error}: {cause}."))
         });
     }
     if options.tls_ca.is_some() || options.tls_identity.is_some() {
@@ -72,11 +69,7 @@ fn tls_config(options: &Options) -> ClientTlsConfig {
 
 /// Quotes the address, unless that may hold a password.
 fn malformed(address: &str) -> Error {
-    let quoted = if address.contains('@') {
-        "(not shown)"
-    } else {
-        address
-    };
+    let quoted = if address.contains('@') { "(not shown)" } else { address };
     Error::invalid(
         "address",
         format!(
@@ -99,22 +92,10 @@ mod tests {
             ("127.0.0.1:6238", "http://127.0.0.1:6238", false),
             ("localhost:6238", "http://localhost:6238", false),
             ("[::1]:6238", "http://[::1]:6238", false),
-            (
-                "https://twinlock.internal:6238",
-                "https://twinlock.internal:6238",
-                true,
-            ),
-            (
-                "HTTPS://twinlock.internal",
-                "HTTPS://twinlock.internal",
-                true,
-            ),
+            ("https://twinlock.internal:6238", "https://twinlock.internal:6238", true),
+            ("HTTPS://twinlock.internal", "HTTPS://twinlock.internal", true),
             ("unix:/run/twinlock.sock", "unix:/run/twinlock.sock", false),
-            (
-                "unix:///run/twinlock.sock",
-                "unix:///run/twinlock.sock",
-                false,
-            ),
+            ("unix:///run/twinlock.sock", "unix:///run/twinlock.sock", false),
         ] {
             assert_eq!(parse(address).unwrap(), (uri.into(), tls), "{address}");
         }
@@ -151,10 +132,7 @@ mod tests {
 
     #[test]
     fn tls_settings_need_an_https_address() {
-        let options = Options {
-            tls_ca: Some(b"PEM".to_vec()),
-            ..Options::default()
-        };
+        let options = Options { tls_ca: Some(b"PEM".to_vec()), ..Options::default() };
         assert!(endpoint(&options).unwrap_err().message.contains("https://"));
     }
 }

@@ -61,10 +61,7 @@ impl Client {
     /// The same client with another deadline for each call, at most one day.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self {
-            timeout: timeout.min(LONGEST_TIMEOUT),
-            ..self.clone()
-        }
+        Self { timeout: timeout.min(LONGEST_TIMEOUT), ..self.clone() }
     }
 
     /// The address of the server, as it was given.
@@ -80,9 +77,7 @@ impl Client {
     /// `NOT_FOUND` for a service that the server does not have, or that the server cannot be
     /// reached. It is asked once.
     pub async fn check_health(&self, service: &str) -> Result<bool, Error> {
-        let request = HealthCheckRequest {
-            service: service.to_owned(),
-        };
+        let request = HealthCheckRequest { service: service.to_owned() };
         let answer: HealthCheckResponse = self
             .call(request, false, |channel, request| async move {
                 HealthClient::new(channel).check(request).await
@@ -141,9 +136,7 @@ impl Client {
     fn request<Question>(&self, question: Question) -> Request<Question> {
         let mut request = Request::new(question);
         if let Some(authorization) = &self.authorization {
-            request
-                .metadata_mut()
-                .insert("authorization", authorization.clone());
+            request.metadata_mut().insert("authorization", authorization.clone());
         }
         request
     }

@@ -179,20 +179,14 @@ impl Error {
     /// from something between here and the server.
     pub(crate) fn from_status(status: &Status, address: &str) -> Self {
         let details = status.get_error_details();
-        let named = details
-            .error_info()
-            .filter(|info| info.domain == "twinlock");
-        let named = named
-            .map(|info| info.reason.as_str())
-            .or_else(|| trailer(status, "reason"));
+        let named = details.error_info().filter(|info| info.domain == "twinlock");
+        let named = named.map(|info| info.reason.as_str()).or_else(|| trailer(status, "reason"));
         let Some(name) = named else {
             return Self::from_transport(status, address);
         };
         let delay = details.retry_info().and_then(|info| info.retry_delay);
         let milliseconds = || trailer(status, "retry-after-ms")?.parse().ok();
-        let violations = details
-            .bad_request()
-            .map(|request| request.field_violations.clone());
+        let violations = details.bad_request().map(|request| request.field_violations.clone());
         Self {
             reason: Reason::from_name(name),
             code: status.code(),
@@ -251,40 +245,23 @@ impl Error {
 
     /// An option or argument of the client's own caller is not of its form.
     pub(crate) fn invalid(field: &str, message: String) -> Self {
-        let violation = FieldViolation {
-            field: field.to_owned(),
-            description: message.clone(),
-        };
+        let violation = FieldViolation { field: field.to_owned(), description: message.clone() };
         let mut error = Self::bare(Reason::InvalidRequest, Code::InvalidArgument, message);
         error.violations.push(violation);
         error
     }
 
     pub(crate) fn internal(message: String) -> Self {
-        Self::bare(
-            Reason::Other(code_name(Code::Internal).to_owned()),
-            Code::Internal,
-            message,
-        )
+        Self::bare(Reason::Other(code_name(Code::Internal).to_owned()), Code::Internal, message)
     }
 
     fn bare(reason: Reason, code: Code, message: String) -> Self {
-        Self {
-            reason,
-            code,
-            message,
-            retry_after: None,
-            violations: Vec::new(),
-        }
+        Self { reason, code, message, retry_after: None, violations: Vec::new() }
     }
 }
 
 fn trailer<'status>(status: &'status Status, name: &str) -> Option<&'status str> {
-    status
-        .metadata()
-        .get(format!("twinlock-{name}"))?
-        .to_str()
-        .ok()
+    status.metadata().get(format!("twinlock-{name}"))?.to_str().ok()
 }
 
 fn said(status: &Status) -> String {
@@ -356,22 +333,15 @@ mod tests {
         let error = Error::from_status(&status, ADDRESS);
         assert_eq!(
             error.violations,
-            [FieldViolation {
-                field: "totp_code".into(),
-                description: "6 digits".into()
-            }]
+            [FieldViolation { field: "totp_code".into(), description: "6 digits".into() }]
         );
     }
 
     #[test]
     fn plain_trailers_stand_in_for_details() {
         let mut status = Status::unauthenticated("Used.");
-        status
-            .metadata_mut()
-            .insert("twinlock-reason", "CODE_ALREADY_USED".parse().unwrap());
-        status
-            .metadata_mut()
-            .insert("twinlock-retry-after-ms", "12000".parse().unwrap());
+        status.metadata_mut().insert("twinlock-reason", "CODE_ALREADY_USED".parse().unwrap());
+        status.metadata_mut().insert("twinlock-retry-after-ms", "12000".parse().unwrap());
         let error = Error::from_status(&status, ADDRESS);
         assert_eq!(error.reason, Reason::CodeAlreadyUsed);
         assert_eq!(error.family(), Family::Refused);
@@ -413,10 +383,7 @@ mod tests {
 
     #[test]
     fn a_timeout_is_a_deadline_however_it_is_called() {
-        for status in [
-            Status::cancelled("Timeout expired"),
-            Status::deadline_exceeded(""),
-        ] {
+        for status in [Status::cancelled("Timeout expired"), Status::deadline_exceeded("")] {
             let error = Error::from_status(&status, ADDRESS);
             assert_eq!(error.reason, Reason::DeadlineExceeded);
             assert_eq!(error.code, Code::DeadlineExceeded);

@@ -68,10 +68,7 @@ mod tests {
     fn secrets_are_not_printed() {
         let options = Options {
             token: Some("hunter2".into()),
-            tls_identity: Some(TlsIdentity {
-                certificate: vec![],
-                key: b"hunter2".to_vec(),
-            }),
+            tls_identity: Some(TlsIdentity { certificate: vec![], key: b"hunter2".to_vec() }),
             ..Options::default()
         };
         let printed = format!("{options:?} {:?}", options.tls_identity);

@@ -9,9 +9,7 @@ use crate::Error;
 pub(crate) fn request_id() -> Result<String, Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
-        Error::internal(format!(
-            "The operating system gives no random numbers: {error}."
-        ))
+        Error::internal(format!("The operating system gives no random numbers: {error}."))
     })?;
     Ok(HEXLOWER.encode(&bytes))
 }

@@ -26,10 +26,7 @@ pub(crate) fn pause(
     let backoff = backoff.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
     let pause = match error.reason {
         Reason::Unavailable | Reason::StoreUnavailable => backoff,
-        Reason::Overloaded => error
-            .retry_after
-            .unwrap_or_default()
-            .saturating_add(backoff),
+        Reason::Overloaded => error.retry_after.unwrap_or_default().saturating_add(backoff),
         _ => return None,
     };
     (pause < remaining).then_some(pause)

@@ -24,18 +24,12 @@ impl<Part> Stream<Part> {
     ///
     /// Whatever ended the stream before its end. Nothing comes after an error.
     pub async fn next(&mut self) -> Result<Option<Part>, Error> {
-        self.parts
-            .message()
-            .await
-            .map_err(|status| Error::from_status(&status, &self.address))
+        self.parts.message().await.map_err(|status| Error::from_status(&status, &self.address))
     }
 }
 
 impl<Part> fmt::Debug for Stream<Part> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Stream")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Stream").field("address", &self.address).finish_non_exhaustive()
     }
 }

@@ -27,11 +27,7 @@ async fn a_call_that_carries_an_id_is_repeated_with_the_same_one() {
     let calls = script.calls();
     assert_eq!(calls.len(), 3);
     assert_eq!(calls[0].request_id.len(), 32);
-    assert!(
-        calls
-            .iter()
-            .all(|call| call.request_id == calls[0].request_id)
-    );
+    assert!(calls.iter().all(|call| call.request_id == calls[0].request_id));
 }
 
 #[tokio::test]
@@ -40,10 +36,7 @@ async fn the_callers_own_id_is_kept() {
     let client = client(script.serve().await, TIMEOUT);
     let request_id = "an-id-of-the-caller";
     client
-        .verify(VerifyRequest {
-            request_id: request_id.into(),
-            ..Default::default()
-        })
+        .verify(VerifyRequest { request_id: request_id.into(), ..Default::default() })
         .await
         .unwrap();
     assert_eq!(script.calls()[0].request_id, request_id);
@@ -63,10 +56,7 @@ async fn each_call_gets_an_id_of_its_own() {
 async fn a_read_is_repeated_and_gives_up_after_three_tries() {
     let script = Script::of([unavailable(), unavailable(), unavailable()]);
     let client = client(script.serve().await, TIMEOUT);
-    let error = client
-        .describe_user(DescribeUserRequest::default())
-        .await
-        .unwrap_err();
+    let error = client.describe_user(DescribeUserRequest::default()).await.unwrap_err();
     assert_eq!(error.reason, Reason::StoreUnavailable);
     assert_eq!(script.calls().len(), 3);
 }
@@ -75,10 +65,7 @@ async fn a_read_is_repeated_and_gives_up_after_three_tries() {
 async fn a_call_without_an_id_is_never_repeated() {
     let script = Script::of([unavailable()]);
     let client = client(script.serve().await, TIMEOUT);
-    let error = client
-        .drop_elevation(DropElevationRequest::default())
-        .await
-        .unwrap_err();
+    let error = client.drop_elevation(DropElevationRequest::default()).await.unwrap_err();
     assert_eq!(error.reason, Reason::StoreUnavailable);
     assert_eq!(script.calls().len(), 1);
 }
@@ -130,11 +117,7 @@ async fn each_try_carries_the_token_and_what_is_left_of_the_deadline() {
     for call in script.calls() {
         assert_eq!(call.metadata.get("authorization").unwrap(), "Bearer s3cret");
         let timeout = call.metadata.get("grpc-timeout").unwrap().to_str().unwrap();
-        let microseconds = timeout
-            .strip_suffix('u')
-            .expect("microseconds")
-            .parse()
-            .unwrap();
+        let microseconds = timeout.strip_suffix('u').expect("microseconds").parse().unwrap();
         let timeout = Duration::from_micros(microseconds);
         assert!(timeout < last, "{timeout:?} < {last:?}");
         last = timeout;
@@ -158,10 +141,8 @@ async fn nobody_listening_says_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let error = client(address, TIMEOUT)
-        .describe_user(DescribeUserRequest::default())
-        .await
-        .unwrap_err();
+    let error =
+        client(address, TIMEOUT).describe_user(DescribeUserRequest::default()).await.unwrap_err();
     assert_eq!(error.reason, Reason::Unavailable);
     assert!(error.message.contains(&address.to_string()), "{error}");
     assert!(error.message.contains("twinlock serve"), "{error}");
@@ -177,10 +158,7 @@ async fn a_connection_that_breaks_off_is_made_again_for_a_repeat() {
             let _ = connection.read(&mut [0; 1024]).await;
         }
     });
-    let error = client(address, TIMEOUT)
-        .verify(VerifyRequest::default())
-        .await
-        .unwrap_err();
+    let error = client(address, TIMEOUT).verify(VerifyRequest::default()).await.unwrap_err();
     assert_eq!(error.reason, Reason::Unavailable, "{error:?}");
     connections.await.unwrap();
 }
@@ -204,18 +182,10 @@ async fn unix_sockets_are_reached() {
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
     let service = TwoStepServiceServer::new(Script::default());
-    tokio::spawn(
-        Server::builder()
-            .add_service(service)
-            .serve_with_incoming(incoming),
-    );
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
 
     let address = format!("unix:{}", path.display());
-    let client = Client::connect_lazy(&Options {
-        address,
-        ..Options::default()
-    })
-    .unwrap();
+    let client = Client::connect_lazy(&Options { address, ..Options::default() }).unwrap();
     client.verify(VerifyRequest::default()).await.unwrap();
 }
 
@@ -237,16 +207,9 @@ async fn a_request_that_cannot_be_decoded_is_the_callers_fault() {
     let mut grpc = Grpc::new(endpoint.connect().await.unwrap());
     grpc.ready().await.unwrap();
     let path = PathAndQuery::from_static("/twinlock.v1.TwoStepService/DescribeUser");
-    let request = tonic::Request::new(Bytes {
-        user_id: vec![0xff],
-    });
-    let status = grpc
-        .unary(request, path, ProstCodec::<Bytes, Bytes>::default())
-        .await
-        .unwrap_err();
+    let request = tonic::Request::new(Bytes { user_id: vec![0xff] });
+    let status =
+        grpc.unary(request, path, ProstCodec::<Bytes, Bytes>::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(
-        status.metadata().get("twinlock-reason").unwrap(),
-        "INVALID_REQUEST"
-    );
+    assert_eq!(status.metadata().get("twinlock-reason").unwrap(), "INVALID_REQUEST");
 }

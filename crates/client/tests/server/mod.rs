@@ -54,11 +54,7 @@ impl Script {
         let address = listener.local_addr().unwrap();
         let service = TwoStepServiceServer::new(self.clone());
         let incoming = TcpListenerStream::new(listener);
-        tokio::spawn(
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming),
-        );
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         address
     }
 
@@ -75,10 +71,7 @@ impl Script {
         let step = {
             let mut state = self.state();
             let request_id = request_id(request.into_inner());
-            state.calls.push(Call {
-                metadata,
-                request_id,
-            });
+            state.calls.push(Call { metadata, request_id });
             state.steps.pop_front()
         };
         match step {
@@ -100,12 +93,7 @@ pub fn refusal(code: Code, reason: &str, retry_after: Option<Duration>) -> Step 
 
 pub fn client(address: impl std::fmt::Display, timeout: Duration) -> Client {
     let token = Some("s3cret".into());
-    let options = Options {
-        address: address.to_string(),
-        token,
-        timeout,
-        ..Options::default()
-    };
+    let options = Options { address: address.to_string(), token, timeout, ..Options::default() };
     Client::connect_lazy(&options).unwrap()
 }
 
