@@ -1,5 +1,6 @@
 //! What end-to-end tests share: the real server as a process of its own, and clients of it.
 
+pub mod scenario;
 mod user;
 
 pub use user::{Client, User, verify_with};
@@ -236,6 +237,12 @@ fn command(directory: &Path, options: &Options, name: &str) -> Command {
         }
     };
     command.arg(name).current_dir(directory);
+    // What configures the tests, or a server of whoever runs them, is not to configure this one.
+    for (variable, _) in std::env::vars_os() {
+        if variable.as_encoded_bytes().starts_with(b"TWINLOCK_") {
+            command.env_remove(variable);
+        }
+    }
     if options.file.is_some() {
         command.args(["--config", "twinlock.toml"]);
     }
