@@ -9,6 +9,7 @@ use crate::config::Role;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::metadata::MetadataMap;
+use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 use twinlock_core::Reason;
@@ -52,27 +53,30 @@ impl Context {
 pub fn two_step(
     context: Context,
     callers: Arc<Callers>,
-) -> InterceptedService<
-    TwoStepServiceServer<two_step::TwoStep>,
-    impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone,
-> {
+) -> InterceptedService<TwoStepServiceServer<two_step::TwoStep>, Authenticate> {
     let service = TwoStepServiceServer::new(two_step::TwoStep(context))
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    InterceptedService::new(service, authenticate(callers, Role::Product))
+    InterceptedService::new(service, Authenticate { callers, role: Role::Product })
 }
 
-fn authenticate(
+/// Lets in whoever may act in a role, and tells the service who it is.
+#[derive(Clone)]
+pub struct Authenticate {
     callers: Arc<Callers>,
     role: Role,
-) -> impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone {
-    move |mut request| match callers.authenticate(request.metadata(), role) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            Ok(request)
-        }
-        Err(reason) => {
-            tracing::warn!(reason = reason.as_str(), "a caller was refused");
-            Err(status::from_caller(reason))
+}
+
+impl Interceptor for Authenticate {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        match self.callers.authenticate(request.metadata(), self.role) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Ok(request)
+            }
+            Err(reason) => {
+                tracing::warn!(reason = reason.as_str(), "a caller was refused");
+                Err(status::from_caller(reason))
+            }
         }
     }
 }

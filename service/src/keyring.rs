@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 
 /// Reads a keyring.
 pub fn read(path: &Path) -> Result<Keyring> {
-    let text = fs::read_to_string(path).map(Zeroizing::new).with_context(|| {
-        format!("cannot read the keyring {}", path.display())
-    })?;
+    let text = fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .with_context(|| format!("cannot read the keyring {}", path.display()))?;
     if is_open_to_others(path) {
         tracing::warn!(
             keyring = %path.display(),

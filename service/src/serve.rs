@@ -32,8 +32,7 @@ const SERVICES: [&str; 2] = ["", "twinlock.v1.TwoStepService"];
 pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
     let mut stop = Stop::new()?;
     let is_first_try = dataset::is_first_try(config, nothing_configured);
-    let dataset =
-        if is_first_try { dataset::initialize(config)? } else { dataset::open(config)? };
+    let dataset = if is_first_try { dataset::initialize(config)? } else { dataset::open(config)? };
     let Dataset { keyring, store } = dataset;
     let engine = Arc::new(Engine::new(
         store,
@@ -116,10 +115,10 @@ fn server(config: &config::Server) -> Result<Server> {
     let (Some(certificate), Some(key)) = (&config.tls_cert, &config.tls_key) else {
         return Ok(server);
     };
-    let read = |path: &Path| {
-        fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let mut tls = ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?));
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let mut tls =
+        ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?));
     if let Some(authority) = &config.tls_client_ca {
         tls = tls.client_ca_root(Certificate::from_pem(read(authority)?));
     }
@@ -137,7 +136,10 @@ async fn listen(
         let _ = stopped.changed().await;
     };
     let cannot = || {
-        format!("server.listen: cannot listen on {}; is it in use? Write another address", config.listen)
+        format!(
+            "server.listen: cannot listen on {}; is it in use? Write another address",
+            config.listen
+        )
     };
     let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
     let (address, serving) = match &config.listen {
@@ -196,8 +198,14 @@ fn greet(config: &Config, address: &str, probes: &str, is_first_try: bool) {
     println!("Probes are on {probes} (/livez, /readyz)");
     if is_first_try {
         println!();
-        println!("This was the first start, so it made a store and a keyring in {}.", config.store.path.display());
-        println!("Keep a copy of {}: without it the store is worth nothing.", config.keyring.file.display());
+        println!(
+            "This was the first start, so it made a store and a keyring in {}.",
+            config.store.path.display()
+        );
+        println!(
+            "Keep a copy of {}: without it the store is worth nothing.",
+            config.keyring.file.display()
+        );
     }
     println!();
     println!("Next, in another terminal: twinlock enroll alice");

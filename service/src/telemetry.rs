@@ -8,22 +8,47 @@ use axum::routing::get;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use twinlock_engine::Engine;
 use twinlock_engine::deadline::Deadline;
 
 /// How long a probe waits for the store.
 pub const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
+/// Libraries that print headers and frames below this level, and with them tokens and codes.
+const NEVER_BELOW_INFO: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "tonic", "tower"];
+
 /// Starts the log, on standard error: standard output is for what a person asked for.
 pub fn start_log(config: &config::Telemetry) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log).context("telemetry.log is not a log filter")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+    let filter = log_filter(&config.log).context("telemetry.log is not a log filter")?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(())
+}
+
+/// Reads a log filter: a level, or directives such as `info,twinlock::audit=debug`.
+pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
+    let asked: Targets = text.parse()?;
+    let is_capped = |target: &str| {
+        let root = target.split("::").next().unwrap_or(target);
+        NEVER_BELOW_INFO.contains(&root)
+    };
+    let capped = |level: LevelFilter| level.min(LevelFilter::INFO);
+    let default = asked.default_level().unwrap_or(LevelFilter::OFF);
+    let listed = asked.iter().map(|(target, level)| {
+        (target.to_owned(), if is_capped(target) { capped(level) } else { level })
+    });
+    let roots = NEVER_BELOW_INFO.map(|root| (root.to_owned(), capped(default)));
+    // Of two for one target the later holds, so what was asked for goes last.
+    let all = roots.into_iter().chain(listed);
+    Ok(Targets::new().with_default(default).with_targets(all))
 }
 
 /// Answers `/livez` and `/readyz` for as long as the process lives; gives the address in use.
@@ -50,5 +75,32 @@ pub async fn start_probes(listen: &Listen, engine: Arc<Engine>) -> Result<String
             tokio::spawn(axum::serve(listener, app).into_future());
             Ok(format!("unix:{}", path.display()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn no_setting_makes_the_transport_print_what_it_carries() {
+        for setting in ["trace", "h2=trace", "trace,h2::codec=trace", "hyper::proto=debug,trace"] {
+            let filter = log_filter(setting).expect("a filter");
+            for target in ["h2", "h2::codec::framed_read", "hyper::proto::h1", "tonic", "tower"] {
+                for level in [Level::DEBUG, Level::TRACE] {
+                    assert!(!filter.would_enable(target, &level), "{setting} {target}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_logged_as_asked() {
+        let filter = log_filter("info,twinlock::audit=debug").expect("a filter");
+        assert!(filter.would_enable("twinlock::audit", &Level::DEBUG));
+        assert!(filter.would_enable("h2", &Level::INFO));
+        assert!(!filter.would_enable("twinlock::serve", &Level::DEBUG));
+        assert!(log_filter("twinlock=loud").is_err());
     }
 }

@@ -71,14 +71,22 @@ fn examine(config: &Config) -> Vec<Finding> {
     let file = &config.keyring.file;
     match keyring::read(file) {
         Ok(_) if keyring::is_open_to_others(file) => {
-            found("keyring", false, format!("others may read it; run `chmod 600 {}`", file.display()));
+            found(
+                "keyring",
+                false,
+                format!("others may read it; run `chmod 600 {}`", file.display()),
+            );
         }
         Ok(_) => found("keyring", true, format!("{} can be read", file.display())),
         Err(error) => found("keyring", false, format!("{error:#}")),
     }
     match dataset::open(config) {
         Ok(dataset) => {
-            found("store", true, format!("{} opens with this keyring", config.store.path.display()));
+            found(
+                "store",
+                true,
+                format!("{} opens with this keyring", config.store.path.display()),
+            );
             match examine_records(&dataset) {
                 Ok((count, unreadable)) if unreadable.is_empty() => {
                     found("records", true, format!("all {count} can be read"));

@@ -1,5 +1,6 @@
 //! `twinlock enroll USER`.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
@@ -166,9 +167,20 @@ fn wait_before_another_code(error: &Error) -> Option<Duration> {
     }
 }
 
+/// The drawing in colors of its own: on a light terminal it would be inverted, and many apps do not read
+/// that.
+fn white_on_black(drawing: &str) -> String {
+    if !std::io::stdout().is_terminal() {
+        return drawing.to_owned();
+    }
+    drawing.lines().map(|line| format!("\x1b[97;40m{line}\x1b[0m\n")).collect()
+}
+
 fn instructions(enrollment: &EnrollResponse) -> String {
     let drawing = match twinlock_core::qr::terminal(&enrollment.otpauth_uri) {
-        Ok(drawing) => format!("Scan this with an authenticator app:\n\n{drawing}\nOr"),
+        Ok(drawing) => {
+            format!("Scan this with an authenticator app:\n\n{}\nOr", white_on_black(&drawing))
+        }
         Err(_) => "The QR code would be too large:".to_owned(),
     };
     let expiry = enrollment.expire_time.as_ref().map_or_else(String::new, |expire_time| {

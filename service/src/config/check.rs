@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
 use twinlock_core::{Namespace, UserId};
 
 use super::{
@@ -132,7 +131,7 @@ impl Problems {
             "set server.tls_cert and server.tls_key too",
         );
         self.require(
-            EnvFilter::try_new(&config.telemetry.log).is_ok(),
+            crate::telemetry::log_filter(&config.telemetry.log).is_ok(),
             "telemetry.log",
             "is not a filter",
             "write error, warn, info, debug, trace, or directives such as info,h2=warn",

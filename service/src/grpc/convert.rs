@@ -158,10 +158,7 @@ pub fn description(description: &Description) -> v1::DescribeUserResponse {
 }
 
 fn failures(failures: Failures) -> v1::Backoff {
-    v1::Backoff {
-        failures: failures.count,
-        blocked_until: failures.blocked_until.map(timestamp),
-    }
+    v1::Backoff { failures: failures.count, blocked_until: failures.blocked_until.map(timestamp) }
 }
 
 #[cfg(test)]

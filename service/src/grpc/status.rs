@@ -34,7 +34,9 @@ pub fn from_malformed(malformed: Malformed) -> Status {
 /// The status of a caller that the API does not let in.
 pub fn from_caller(reason: Reason) -> Status {
     let message = match reason {
-        Reason::CallerForbidden => "This caller's roles do not allow the call. Add the role to its [[caller]] entry.",
+        Reason::CallerForbidden => {
+            "This caller's roles do not allow the call. Add the role to its [[caller]] entry."
+        }
         _ => "Send a known token as `authorization: Bearer TOKEN`.",
     };
     from_reason(reason, message, None, None)

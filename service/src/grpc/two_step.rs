@@ -52,7 +52,10 @@ impl TwoStepService for TwoStep {
         }))
     }
 
-    async fn unenroll(&self, request: Request<v1::UnenrollRequest>) -> Answer<v1::UnenrollResponse> {
+    async fn unenroll(
+        &self,
+        request: Request<v1::UnenrollRequest>,
+    ) -> Answer<v1::UnenrollResponse> {
         let (call, request) = self.0.call(request)?;
         let call = with(call, &request.request_id, request.client)?;
         let user = user(&request.user_id)?;
