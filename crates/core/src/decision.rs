@@ -123,7 +123,12 @@ impl<T> Decision<T> {
 
     /// Granted, and nothing changes.
     pub fn unchanged(outcome: T) -> Self {
-        Self { outcome: Ok(outcome), record: None, durability: Durability::Attempt, events: Vec::new() }
+        Self {
+            outcome: Ok(outcome),
+            record: None,
+            durability: Durability::Attempt,
+            events: Vec::new(),
+        }
     }
 
     /// Granted with a change.
@@ -154,7 +159,12 @@ impl<T> Decision<T> {
     ) -> Self {
         let mut events = vec![event];
         record.count_failure(policy, now, factor, &mut events);
-        Self { outcome: Err(refusal), record: Some(record), durability: Durability::Attempt, events }
+        Self {
+            outcome: Err(refusal),
+            record: Some(record),
+            durability: Durability::Attempt,
+            events,
+        }
     }
 }
 
@@ -220,15 +230,14 @@ pub fn reused<T>(
     now: Timestamp,
     proof: Option<Factor>,
 ) -> Decision<T> {
-    match proof {
-        Some(factor) if record.gate::<T>(policy, now, factor).is_ok() => Decision::failed(
-            record,
-            policy,
-            now,
-            factor,
-            Refusal::RequestIdReused,
-            EventKind::VerifyFailed.event(),
-        ),
-        _ => Decision::refused(Refusal::RequestIdReused),
+    let Some(factor) = proof else { return Decision::refused(Refusal::RequestIdReused) };
+    if let Err(blocked) = record.gate(policy, now, factor) {
+        // Nothing counts within a block; but a block that must be restarted still is.
+        return Decision { outcome: Err(Refusal::RequestIdReused), ..blocked };
     }
+    let event = match factor {
+        Factor::Password => EventKind::ElevationFailed.by(Method::Password),
+        Factor::Second => EventKind::VerifyFailed.event(),
+    };
+    Decision::failed(record, policy, now, factor, Refusal::RequestIdReused, event)
 }

@@ -82,7 +82,9 @@ pub fn settle_password(
     };
     if !is_right || !in_force {
         let mut events = vec![EventKind::ElevationFailed.by(Method::Password)];
-        if record.password_failures.starts_block(&policy.backoff) {
+        // Of several that were checked at once, only the failure that was counted last began the block.
+        let counter = record.password_failures;
+        if counter.last_charge() == charge && counter.starts_block(&policy.backoff) {
             events.push(EventKind::Blocked.event());
         }
         return Decision { events, ..Decision::refused(Refusal::InvalidCode) };
@@ -114,13 +116,14 @@ pub fn set_password(mut record: Record, sealed: Sealed) -> Decision<()> {
     Decision::changed((), record, vec![EventKind::PasswordSet.event()])
 }
 
-/// Removes the password verifier, and what stood on it.
+/// Removes the password verifier, and what stood on it or on one that the product supplied.
 pub fn clear_password(mut record: Record) -> Decision<()> {
-    if record.password.is_none() {
-        return Decision::unchanged(());
-    }
+    let before = record.clone();
     record.end_password_authority();
     record.password = None;
+    if record == before {
+        return Decision::unchanged(());
+    }
     Decision::changed((), record, vec![EventKind::PasswordCleared.event()])
 }
 

@@ -85,7 +85,8 @@ impl Receipt {
 /// Looks a request up; `marks` are those under each key of the keyring.
 pub fn find<'r>(record: &'r Record, marks: &[Mark], now: Timestamp) -> Found<'r> {
     for mark in marks {
-        let known = record.receipts.iter().find(|receipt| receipt.id == mark.id && receipt.lives(now));
+        let known =
+            record.receipts.iter().find(|receipt| receipt.id == mark.id && receipt.lives(now));
         let Some(receipt) = known else { continue };
         if receipt.request != mark.request {
             return Found::Reused;
@@ -109,7 +110,7 @@ pub fn remember_success(
     holds_key: bool,
     now: Timestamp,
 ) {
-    make_room(record, MAX_SUCCESSES, |kept| matches!(kept, Kept::Success { .. }));
+    make_room(record, MAX_SUCCESSES, now, |kept| matches!(kept, Kept::Success { .. }));
     let kept = Kept::Success { answer, holds_key };
     record.receipts.push(Receipt { id: mark.id, request: mark.request, at: now, kept });
 }
@@ -123,11 +124,13 @@ pub fn remember_refusal(record: &mut Record, mark: Mark, refusal: &Refusal, now:
         }
         _ => return,
     };
-    make_room(record, MAX_REFUSALS, |kept| !matches!(kept, Kept::Success { .. }));
+    make_room(record, MAX_REFUSALS, now, |kept| !matches!(kept, Kept::Success { .. }));
     record.receipts.push(Receipt { id: mark.id, request: mark.request, at: now, kept });
 }
 
-fn make_room(record: &mut Record, most: usize, of_kind: impl Fn(&Kept) -> bool) {
+fn make_room(record: &mut Record, most: usize, now: Timestamp, of_kind: impl Fn(&Kept) -> bool) {
+    // What nobody can ask for any more pushes out nothing, not even where it holds a key.
+    record.receipts.retain(|receipt| receipt.lives(now));
     while record.receipts.iter().filter(|receipt| of_kind(&receipt.kept)).count() >= most {
         let receipts = record.receipts.iter().enumerate();
         let least = receipts

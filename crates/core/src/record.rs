@@ -2,11 +2,11 @@
 
 mod wire;
 
+use crate::Timestamp;
 use crate::backoff::Counter;
 use crate::policy::Policy;
 use crate::receipt::Receipt;
 use crate::totp::{Parameters, Step};
-use crate::Timestamp;
 
 /// The most sessions of one user that are elevated at once; the oldest goes first.
 pub const MAX_ELEVATIONS: usize = 32;
@@ -173,7 +173,10 @@ impl Record {
     pub fn elevate(&mut self, session: &Digests, method: Method, now: Timestamp) {
         self.elevations.retain(|elevation| !session.contains(&elevation.session));
         if self.elevations.len() >= MAX_ELEVATIONS {
-            let oldest = self.elevations.iter().enumerate().min_by_key(|(_, elevation)| elevation.at);
+            // One that is dated in the future has lapsed, so it goes before any other.
+            let age = |elevation: &Elevation| (elevation.at <= now, elevation.at);
+            let oldest =
+                self.elevations.iter().enumerate().min_by_key(|(_, elevation)| age(elevation));
             if let Some((index, _)) = oldest {
                 self.elevations.remove(index);
             }
@@ -183,7 +186,9 @@ impl Record {
 
     /// The pending enrollment, if it has not lapsed.
     pub fn pending(&self, policy: &Policy, now: Timestamp) -> Option<&Pending> {
-        self.pending.as_ref().filter(|pending| now.is_within(pending.begun_at, policy.pending_lifetime))
+        self.pending
+            .as_ref()
+            .filter(|pending| now.is_within(pending.begun_at, policy.pending_lifetime))
     }
 
     /// The record without what has lapsed.

@@ -9,6 +9,7 @@ use crate::record::{Digests, Method, Record, Recovery, Sealed};
 use crate::recovery::{RecoveryKey, RecoveryKeyHash};
 use crate::totp::{self, Secret, TotpCode};
 use crate::{Malformed, Refusal, Timestamp};
+use std::time::Duration;
 
 /// What the user presented.
 #[derive(Debug)]
@@ -165,8 +166,7 @@ fn settle(
         events.push(EventKind::Elevated.by(method));
     }
     let lasting = issued.is_some();
-    let decision =
-        Decision::changed(Proven { method, at: now, issued, elevation }, record, events);
+    let decision = Decision::changed(Proven { method, at: now, issued, elevation }, record, events);
     if lasting { decision.lasting() } else { decision }
 }
 
@@ -221,12 +221,11 @@ fn prove(
 
 /// Puts the fresh recovery key in force.
 pub(crate) fn issue(record: &mut Record, now: Timestamp, fresh: &Fresh) -> Issued {
-    // The time names the key, so two keys of one user never share it.
+    // The time names the key: were it to come twice, as when the clock goes back or stands still, the
+    // acknowledgement of a key that was replaced would pass for its successor's.
     let created_at = match &record.recovery {
-        Some(previous) if previous.created_at == now => {
-            Timestamp::from_millis(now.as_millis().saturating_add(1))
-        }
-        _ => now,
+        Some(previous) => now.max(previous.created_at.after(Duration::from_millis(1))),
+        None => now,
     };
     let hash = fresh.hash.clone();
     record.recovery = Some(Recovery { hash, created_at, acknowledged: false });
