@@ -1,11 +1,12 @@
 //! What end-to-end tests share: the real server as a process of its own, and clients of it.
 
+pub mod raw;
 pub mod scenario;
 mod user;
 
 pub use user::{Client, User, verify_with};
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -162,6 +163,22 @@ impl Server {
     pub async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(self.address.clone()).expect("an address");
         endpoint.connect().await.expect("the server answers")
+    }
+
+    /// Where it listens, without the scheme.
+    pub fn authority(&self) -> &str {
+        self.address.split_once("://").map_or(&self.address, |(_, authority)| authority)
+    }
+
+    /// What a path of its probes answers, the head included.
+    pub fn probe(&self, path: &str) -> String {
+        let (_, authority) = self.probes.split_once("://").expect("an address");
+        let mut stream = std::net::TcpStream::connect(authority).expect("a connection");
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n")
+            .expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
     }
 
     /// The directory that it runs in; its data is in `twinlock-data` there.
