@@ -1,12 +1,12 @@
 //! The answers that a repeat may have again, as bytes to be sealed in a receipt.
 
+use crate::Timestamp;
 use crate::enrollment::{Begun, Confirmed};
 use crate::login::{Ground, Owed, Verdict};
 use crate::record::Method;
 use crate::recovery::RecoveryKey;
 use crate::second_factor::{Granted, Issued, Proven};
 use crate::totp::Secret;
-use crate::Timestamp;
 use prost::Message;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 

@@ -144,6 +144,13 @@ impl Counter {
         Self { failures: self.failures.min(later), ..self }
     }
 
+    /// The counter without this failure alone, if a success has not taken it away already.
+    #[must_use]
+    pub fn without_only(self, charge: Charge) -> Self {
+        let later = self.charges.wrapping_sub(charge.0);
+        Self { failures: self.failures - u32::from(self.failures > later), ..self }
+    }
+
     /// The counter as it stands now: one that is old enough is forgotten.
     #[must_use]
     pub fn at(self, schedule: &Schedule, now: Timestamp) -> Self {
@@ -237,6 +244,17 @@ mod tests {
             counter = counter.failed(Timestamp::default());
         }
         assert_eq!(counter.gate(&schedule, Timestamp::MAX), Gate::Locked);
+    }
+
+    #[test]
+    fn a_charge_that_was_one_too_many_takes_away_itself_alone() {
+        let now = Timestamp::from_secs(9);
+        let counter = Counter::default().failed(now).failed(now);
+        let own = counter.last_charge();
+        assert_eq!(counter.without_only(own).failures, 1);
+        assert_eq!(counter.failed(now).without_only(own).failures, 2);
+        assert_eq!(counter.succeeded().without_only(own).failures, 0);
+        assert_eq!(counter.succeeded().failed(now).without_only(own).failures, 1);
     }
 
     #[test]

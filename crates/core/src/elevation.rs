@@ -99,13 +99,10 @@ pub fn settle_password(
     Decision::changed(proven, record, vec![EventKind::Elevated.by(Method::Password)])
 }
 
-/// Takes a counted failure away where a repeat of the same request has already been answered.
-pub fn forgive_password(mut record: Record, charge: Charge) -> Option<Record> {
-    let counter = record.password_failures.without(charge);
-    (counter != record.password_failures).then(|| {
-        record.password_failures = counter;
-        record
-    })
+/// Takes a counted failure away where the same request was answered meanwhile, and counted there.
+pub fn uncharge_password(mut record: Record, charge: Charge) -> Record {
+    record.password_failures = record.password_failures.without_only(charge);
+    record
 }
 
 /// Stores a password verifier. What stood on the old one ends: its elevations, and the enrollments that

@@ -73,8 +73,7 @@ pub fn begin(
         ground: elevation.method,
         begun_at: now,
     });
-    let begun =
-        Begun { secret: secret.clone(), expire_at: now.after(policy.pending_lifetime) };
+    let begun = Begun { secret: secret.clone(), expire_at: now.after(policy.pending_lifetime) };
     Decision::changed(begun, record, vec![EventKind::EnrollmentStarted.event()])
 }
 
@@ -138,12 +137,7 @@ pub fn confirm(
 }
 
 /// Turns two-step verification off. The counters stay, and the user stays known.
-pub fn end(
-    mut record: Record,
-    policy: &Policy,
-    now: Timestamp,
-    session: &Digests,
-) -> Decision<()> {
+pub fn end(mut record: Record, policy: &Policy, now: Timestamp, session: &Digests) -> Decision<()> {
     if let Err(refusal) = require_elevation(&record, policy, now, session) {
         return Decision::refused(refusal);
     }
@@ -233,12 +227,14 @@ pub fn check_elevation(
 }
 
 impl Record {
-    /// Forgets secret, recovery key, pending enrollment and every elevation.
+    /// Forgets secret, recovery key, pending enrollment and every elevation, and the answers that hold a
+    /// secret or key as well.
     pub(crate) fn unenroll(&mut self, now: Timestamp) {
         self.authenticator = None;
         self.recovery = None;
         self.pending = None;
         self.elevations.clear();
+        self.receipts.retain(|receipt| !receipt.holds_key());
         self.unenrolled_at = Some(now);
     }
 }

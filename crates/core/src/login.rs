@@ -1,9 +1,9 @@
 //! What a login that has passed its first step still owes.
 
+use crate::Timestamp;
 use crate::decision::{Decision, Event, EventKind};
 use crate::policy::{Enforcement, LoginPolicy};
 use crate::record::Record;
-use crate::Timestamp;
 
 /// How the user comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,8 @@ pub struct Verdict {
 
 /// Decides what needs no record: basic authentication, break-glass and the emergency administrator.
 pub fn without_record(policy: &LoginPolicy, login: &Login<'_>) -> Option<(Verdict, Option<Event>)> {
-    let verdict = |owed, ground| Verdict { owed, ground, notify: false, remind_recovery_key: false };
+    let verdict =
+        |owed, ground| Verdict { owed, ground, notify: false, remind_recovery_key: false };
     if login.channel == Channel::Basic {
         let listed = policy.basic_users.iter().any(|user| user == login.user)
             || policy.basic_resources.iter().any(|prefix| covers(prefix, login.resource));
@@ -136,7 +137,8 @@ pub fn evaluate(
     now: Timestamp,
     login: &Login<'_>,
 ) -> Decision<Verdict> {
-    let verdict = |owed, ground| Verdict { owed, ground, notify: false, remind_recovery_key: false };
+    let verdict =
+        |owed, ground| Verdict { owed, ground, notify: false, remind_recovery_key: false };
     if record.is_enrolled() {
         let stored = record.recovery.as_ref().is_some_and(|recovery| recovery.acknowledged);
         let verify = verdict(Owed::Verify, Ground::Enrolled);

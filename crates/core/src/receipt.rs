@@ -76,9 +76,14 @@ impl Receipt {
         self.at.after(LIFETIME)
     }
 
+    /// Whether it holds a secret or key that the user cannot have again.
+    pub fn holds_key(&self) -> bool {
+        matches!(self.kept, Kept::Success { holds_key: true, .. })
+    }
+
     /// In which order receipts make room: the least goes first.
     fn worth(&self) -> (bool, Timestamp) {
-        (matches!(self.kept, Kept::Success { holds_key: true, .. }), self.at)
+        (self.holds_key(), self.at)
     }
 }
 

@@ -28,7 +28,9 @@ pub enum Refusal {
     #[error("{0}. Correct it and call again.")]
     Malformed(#[from] Malformed),
     /// A request id that stands for another request.
-    #[error("This request_id was used for another request. Make a new random one for each request.")]
+    #[error(
+        "This request_id was used for another request. Make a new random one for each request."
+    )]
     RequestIdReused,
     /// No active authenticator.
     #[error("No enrollment found for this user.")]
@@ -40,7 +42,9 @@ pub enum Refusal {
     #[error("This user is enrolled. Ask for a code or the recovery key instead.")]
     SecondFactorRequired,
     /// There is no password to compare with.
-    #[error("No password is known for this user. Call SetPassword first, or send the password_hash.")]
+    #[error(
+        "No password is known for this user. Call SetPassword first, or send the password_hash."
+    )]
     NoPassword,
     /// `elevation.allow_asserted` is off.
     #[error("The configuration does not allow asserted elevation. Elevate with a password.")]

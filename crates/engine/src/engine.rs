@@ -12,12 +12,14 @@ use crate::store::{RecordKey, Store};
 use decide::Asked;
 use std::sync::Arc;
 use std::time::Duration;
-use twinlock_core::decision::{Decision, Event, Factor};
+use twinlock_core::decision::{Decision, Event, EventKind, Factor};
 use twinlock_core::enrollment::{self, Confirmed, Description};
 use twinlock_core::login::{self, Channel, Login, Verdict};
 use twinlock_core::record::{Digests, Sealed};
 use twinlock_core::recovery::{RecoveryKey, RecoveryKeyHash};
-use twinlock_core::second_factor::{self, Attempt, Fresh, Granted, Issued, Opened, Presented, Proven};
+use twinlock_core::second_factor::{
+    self, Attempt, Fresh, Granted, Issued, Opened, Presented, Proven,
+};
 use twinlock_core::totp::{Secret, TotpCode};
 use twinlock_core::{
     AccountName, Namespace, Policy, RequestId, SessionId, Timestamp, UserId, elevation, otpauth, qr,
@@ -104,7 +106,12 @@ pub struct LoginRequest {
 
 impl Engine {
     /// An engine over a store.
-    pub fn new(store: Arc<dyn Store>, keyring: Arc<Keyring>, hasher: Hasher, policy: Policy) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        keyring: Arc<Keyring>,
+        hasher: Hasher,
+        policy: Policy,
+    ) -> Self {
         Self { store, keyring, hasher, policy }
     }
 
@@ -136,7 +143,8 @@ impl Engine {
             // An account name is what a user id is.
             None => AccountName::parse(on.key.user.as_str())?,
         };
-        let asked = on.asked(call, "Enroll", None, &[&session.primary().0, account.as_str().as_bytes()]);
+        let asked =
+            on.asked(call, "Enroll", None, &[&session.primary().0, account.as_str().as_bytes()]);
         let begun = self
             .decide(call, &on, asked.as_ref(), |record, now| {
                 Ok(enrollment::begin(record, &self.policy, now, &session, &secret, sealed.clone()))
@@ -171,11 +179,11 @@ impl Engine {
         );
         self.decide(call, &on, asked.as_ref(), |record, now| {
             let policy = &self.policy;
-            let sealed =
-                match enrollment::admit_confirmation(&record, policy, now, &session, code) {
-                    Ok(sealed) => sealed,
-                    Err(refused) => return Ok(refused),
-                };
+            let sealed = match enrollment::admit_confirmation(&record, policy, now, &session, code)
+            {
+                Ok(sealed) => sealed,
+                Err(refused) => return Ok(refused),
+            };
             let secret = on.open_secret(sealed)?;
             Ok(enrollment::confirm(record, policy, now, &session, code, &secret, &fresh))
         })
@@ -243,9 +251,16 @@ impl Engine {
     ) -> Result<Proven, Error> {
         let on = self.on(call, user);
         let session = session.map(|session| on.session(session));
-        self.second_factor(call, &on, "Verify", session.as_ref(), credential, |record, now, attempt| {
-            second_factor::verify(record, &self.policy, now, attempt, session.as_ref())
-        })
+        self.second_factor(
+            call,
+            &on,
+            "Verify",
+            session.as_ref(),
+            credential,
+            |record, now, attempt| {
+                second_factor::verify(record, &self.policy, now, attempt, session.as_ref())
+            },
+        )
         .await
     }
 
@@ -275,9 +290,16 @@ impl Engine {
                     .await;
             }
         };
-        self.second_factor(call, &on, "Elevate", Some(&session), credential, |record, now, attempt| {
-            second_factor::elevate(record, &self.policy, now, attempt, &session)
-        })
+        self.second_factor(
+            call,
+            &on,
+            "Elevate",
+            Some(&session),
+            credential,
+            |record, now, attempt| {
+                second_factor::elevate(record, &self.policy, now, attempt, &session)
+            },
+        )
         .await
     }
 
@@ -304,7 +326,8 @@ impl Engine {
     ) -> Result<(), Error> {
         let on = self.on(call, user);
         let session = session.map(|session| on.session(session));
-        self.decide(call, &on, None, |record, _| Ok(elevation::drop(record, session.as_ref()))).await
+        self.decide(call, &on, None, |record, _| Ok(elevation::drop(record, session.as_ref())))
+            .await
     }
 
     /// Replaces the recovery key.
@@ -350,7 +373,7 @@ impl Engine {
             NewPassword::Hash(hash) => hash,
             NewPassword::Plain(password) => {
                 let permit = self.hash_permit(call).await?;
-                self.hashed(call, permit.hash(password)).await?
+                call.deadline.limit(permit.hash(password)).await.map_err(|_| Error::Overloaded)??
             }
         };
         let sealed = on.vault.seal(Purpose::Password, hash.expose_text().as_bytes());
@@ -448,9 +471,9 @@ impl On {
         Ok(match (presented, sealed) {
             (Presented::Totp(_), Some(sealed)) => Opened::Secret(self.open_secret(sealed)?),
             (Presented::Totp(_), None) => return Err(Unreadable::Damaged),
-            (Presented::RecoveryKey(_), sealed) => {
-                Opened::RecoveryKey(sealed.map(|sealed| self.open_recovery_hash(sealed)).transpose()?)
-            }
+            (Presented::RecoveryKey(_), sealed) => Opened::RecoveryKey(
+                sealed.map(|sealed| self.open_recovery_hash(sealed)).transpose()?,
+            ),
         })
     }
 
@@ -469,6 +492,11 @@ impl On {
 /// Tells the audit trail what happened, after the swap that made it true.
 fn publish(call: &Call, key: &RecordKey, events: &[Event]) {
     for event in events {
+        if event.kind == EventKind::LegacyLogin {
+            tracing::warn!(
+                "a login was let through without a second step: login.mode is \"legacy\""
+            );
+        }
         tracing::debug!(
             target: "twinlock::audit",
             event = event.kind.as_str(),

@@ -406,10 +406,7 @@ mod tests {
     #[test]
     fn a_keyring_needs_its_primary_and_no_key_twice() {
         let key = |id| (KeyId(id), Zeroizing::new([0; 32]));
-        assert_eq!(
-            Keyring::new(KeyId(1), [key(2)]).err(),
-            Some(KeyringError::NoPrimary(KeyId(1)))
-        );
+        assert_eq!(Keyring::new(KeyId(1), [key(2)]).err(), Some(KeyringError::NoPrimary(KeyId(1))));
         assert_eq!(
             Keyring::new(KeyId(1), [key(1), key(1)]).err(),
             Some(KeyringError::Twice(KeyId(1)))

@@ -3,6 +3,8 @@
 use clap::Args;
 use twinlock_client::proto::{Backoff, DescribeUserRequest, DescribeUserResponse};
 
+use twinlock_proto::NEVER_SECONDS;
+
 use super::connection::{ConnectionArguments, DEFAULT_TIMEOUT};
 use super::{Console, Failure, json, time};
 
@@ -66,6 +68,9 @@ fn backoff(backoff: Option<&Backoff>) -> String {
         _ => format!("{failures} failed attempts"),
     };
     match backoff.and_then(|backoff| backoff.blocked_until.as_ref()) {
+        Some(until) if until.seconds == NEVER_SECONDS => {
+            format!("{count}; locked until an administrator clears it")
+        }
         Some(until) => format!("{count}; blocked until {}", time::describe(until)),
         None => count,
     }

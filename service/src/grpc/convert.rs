@@ -8,12 +8,10 @@ use twinlock_core::record::Method;
 use twinlock_core::second_factor::{Granted, Issued, Proven};
 use twinlock_core::{Malformed, RequestId, SessionId, Timestamp};
 use twinlock_engine::ClientContext;
-use twinlock_proto::v1;
+use twinlock_proto::{NEVER_SECONDS, v1};
 
 /// The most bytes of each part of a client context; what is longer is cut for the audit trail.
 const MAX_CONTEXT_BYTES: usize = 512;
-/// 9999-12-31T23:59:59Z, the last second that a protobuf timestamp may hold. It stands for "never".
-const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Text that may be left out.
 pub fn optional<T>(
@@ -79,9 +77,13 @@ pub fn channel(channel: i32) -> Result<Channel, Malformed> {
 }
 
 pub fn timestamp(time: Timestamp) -> WireTimestamp {
-    let millis = time.as_millis().min(LAST_SECOND * 1000);
-    // Both are far within their types: the bound above has eleven digits of seconds.
-    WireTimestamp { seconds: (millis / 1000) as i64, nanos: (millis % 1000) as i32 * 1_000_000 }
+    match i64::try_from(time.as_secs()) {
+        Ok(seconds) if seconds < NEVER_SECONDS => {
+            let nanos = (time.as_millis() % 1000) as i32 * 1_000_000;
+            WireTimestamp { seconds, nanos }
+        }
+        _ => WireTimestamp { seconds: NEVER_SECONDS, nanos: 0 },
+    }
 }
 
 fn method(method: Method) -> i32 {

@@ -15,7 +15,12 @@ fn timestamp() -> impl Strategy<Value = Timestamp> {
 }
 
 fn method() -> impl Strategy<Value = Method> {
-    prop::sample::select(vec![Method::Totp, Method::RecoveryKey, Method::Password, Method::Asserted])
+    prop::sample::select(vec![
+        Method::Totp,
+        Method::RecoveryKey,
+        Method::Password,
+        Method::Asserted,
+    ])
 }
 
 fn parameters() -> impl Strategy<Value = Parameters> {
@@ -32,8 +37,11 @@ fn parameters() -> impl Strategy<Value = Parameters> {
 }
 
 fn counter() -> impl Strategy<Value = Counter> {
-    (any::<u32>(), timestamp(), any::<u32>())
-        .prop_map(|(failures, since, charges)| Counter { failures, since, charges })
+    (any::<u32>(), timestamp(), any::<u32>()).prop_map(|(failures, since, charges)| Counter {
+        failures,
+        since,
+        charges,
+    })
 }
 
 fn receipt() -> impl Strategy<Value = Receipt> {
@@ -43,8 +51,12 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         Just(Kept::InvalidCode),
         timestamp().prop_map(|retry_at| Kept::CodeAlreadyUsed { retry_at }),
     ];
-    (digest(), digest(), timestamp(), kept)
-        .prop_map(|(id, request, at, kept)| Receipt { id, request, at, kept })
+    (digest(), digest(), timestamp(), kept).prop_map(|(id, request, at, kept)| Receipt {
+        id,
+        request,
+        at,
+        kept,
+    })
 }
 
 fn authenticator() -> impl Strategy<Value = Authenticator> {
@@ -71,13 +83,19 @@ fn pending() -> impl Strategy<Value = Pending> {
 }
 
 fn recovery() -> impl Strategy<Value = Recovery> {
-    (sealed(), timestamp(), any::<bool>())
-        .prop_map(|(hash, created_at, acknowledged)| Recovery { hash, created_at, acknowledged })
+    (sealed(), timestamp(), any::<bool>()).prop_map(|(hash, created_at, acknowledged)| Recovery {
+        hash,
+        created_at,
+        acknowledged,
+    })
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let elevation = (digest(), method(), timestamp())
-        .prop_map(|(session, method, at)| Elevation { session, method, at });
+    let elevation = (digest(), method(), timestamp()).prop_map(|(session, method, at)| Elevation {
+        session,
+        method,
+        at,
+    });
     (
         prop::option::of(authenticator()),
         prop::option::of(pending()),

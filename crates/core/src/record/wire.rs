@@ -186,11 +186,7 @@ impl TryFrom<WireRecord> for Record {
                 .into_iter()
                 .map(Elevation::try_from)
                 .collect::<Result<_, _>>()?,
-            receipts: wire
-                .receipts
-                .into_iter()
-                .map(Receipt::try_from)
-                .collect::<Result<_, _>>()?,
+            receipts: wire.receipts.into_iter().map(Receipt::try_from).collect::<Result<_, _>>()?,
             enforced_since: wire.enforced_since.map(Timestamp::from_millis),
             unenrolled_at: wire.unenrolled_at.map(Timestamp::from_millis),
         })

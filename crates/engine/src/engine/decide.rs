@@ -149,7 +149,9 @@ impl Engine {
         }
         let after = call.deadline.limit(self.store.load(&on.key, call.deadline)).await;
         match after {
-            Ok(Ok(Loaded { record: Some((found, _)), .. })) if found == version => Ok(Swapped::Done),
+            Ok(Ok(Loaded { record: Some((found, _)), .. })) if found == version => {
+                Ok(Swapped::Done)
+            }
             _ => Err(error.into()),
         }
     }

@@ -4,9 +4,8 @@
 use super::decide::{Asked, Repeat, Step};
 use super::{Call, Engine, On};
 use crate::error::Error;
-use crate::hash::{Failure, Password, PasswordHash, Permit};
+use crate::hash::{Password, PasswordHash, Permit};
 use crate::seal::{Purpose, Unreadable};
-use std::future::Future;
 use std::time::Duration;
 use twinlock_core::backoff::Charge;
 use twinlock_core::decision::{self, Decision, Factor};
@@ -63,24 +62,31 @@ impl Engine {
             (Verifier::Supplied, Some(hash)) => hash,
             (Verifier::Supplied, None) => return Err(Error::Internal("no verifier was supplied")),
         };
-        let is_right = self.hashed(call, permit.verify(password, hash)).await?;
+        let Ok(hashed) = call.deadline.limit(permit.verify(password, hash)).await else {
+            // The charge stays: otherwise short deadlines would buy hashes for nothing.
+            return Err(Error::Overloaded);
+        };
+        let is_right = match hashed {
+            Ok(is_right) => is_right,
+            Err(failure) => {
+                // Nothing was learnt of the password, and it was no fault of the caller's.
+                let uncharged = self.run(call, on, |record, _| {
+                    let record = elevation::uncharge_password(record, charge);
+                    Ok(Step::Decide(Decision::changed((), record, Vec::new())))
+                });
+                uncharged.await?;
+                return Err(failure.into());
+            }
+        };
 
         self.run(call, on, |record, now| {
-            // The same request may have been answered while this one was hashing. Then all that is left
-            // is to take this one's charge away.
+            // The same request may have been answered while this one was hashing, and was counted there:
+            // then all that is left is to take this one's charge away.
             if let Some(Repeat::Answer(answer)) =
                 asked.and_then(|asked| on.repeat(asked, &record, now))
             {
-                let forgiven = match &answer {
-                    Ok(_) if is_right => elevation::forgive_password(record, charge),
-                    _ => None,
-                };
-                return Ok(match (forgiven, answer) {
-                    (Some(record), Ok(proven)) => {
-                        Step::Decide(Decision::changed(proven, record, Vec::new()))
-                    }
-                    (_, answer) => Step::Answer(answer),
-                });
+                let record = elevation::uncharge_password(record, charge);
+                return Ok(Step::Decide(Decision::changed(answer, record, Vec::new())));
             }
             let mut decision = elevation::settle_password(
                 record.clone(),
@@ -96,9 +102,9 @@ impl Engine {
                 on.remember(asked, &mut record, &decision.outcome, now);
                 decision.record = Some(record);
             }
-            Ok(Step::Decide(decision))
+            Ok(Step::Decide(decision.map(Ok)))
         })
-        .await
+        .await?
     }
 
     /// Decides whether the password may be looked at, and counts the failure ahead of it where it is to
@@ -141,15 +147,5 @@ impl Engine {
     pub(super) async fn hash_permit(&self, call: &Call) -> Result<Permit, Error> {
         let reserve = LEFT_FOR_HASHING.min(call.deadline.remaining() / 2);
         Ok(self.hasher.permit(call.deadline.earlier(reserve)).await?)
-    }
-
-    /// Waits for a hash, but not past the deadline.
-    pub(super) async fn hashed<T>(
-        &self,
-        call: &Call,
-        hashing: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Error> {
-        let hashed = call.deadline.limit(hashing).await;
-        Ok(hashed.map_err(|_| Error::Overloaded)??)
     }
 }
