@@ -1,5 +1,7 @@
 //! The server: open, listen, serve, drain.
 
+mod connection;
+
 use crate::callers::Callers;
 use crate::config::{self, Config, Listen};
 use crate::dataset::{self, Dataset};
@@ -26,6 +28,11 @@ use twinlock_proto::FILE_DESCRIPTOR_SET;
 
 /// How often the health service looks at the store.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+/// How much longer than a call's deadline a request is waited for, before it is no call yet.
+const TO_ARRIVE: Duration = Duration::from_secs(1);
+/// How many calls one connection may have at once; further ones wait in the client. A caller that floods
+/// one connection slows down itself alone.
+const STREAMS_PER_CONNECTION: u32 = 200;
 const SERVICES: [&str; 2] = ["", "twinlock.v1.TwoStepService"];
 
 /// Serves until the process is told to stop, and then until the last call has ended.
@@ -48,7 +55,6 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
 
     let context = Context { engine, deadline: config.server.deadline };
     let router = server(&config.server)?
-        .http2_max_header_list_size(grpc::MAX_METADATA_BYTES)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
@@ -111,14 +117,22 @@ impl Stop {
 }
 
 fn server(config: &config::Server) -> Result<Server> {
-    let server = Server::builder();
+    let server = Server::builder()
+        // A call has a deadline of its own, which begins when its request is complete. This one ends the
+        // requests that never are.
+        .timeout(config.deadline + TO_ARRIVE)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(grpc::MAX_METADATA_BYTES)
+        .http2_keepalive_interval(Some(connection::PING_INTERVAL))
+        .http2_keepalive_timeout(Some(connection::PING_TIMEOUT));
     let (Some(certificate), Some(key)) = (&config.tls_cert, &config.tls_key) else {
         return Ok(server);
     };
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let mut tls =
-        ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?));
+    let mut tls = ServerTlsConfig::new()
+        .timeout(connection::TO_BEGIN)
+        .identity(Identity::from_pem(read(certificate)?, read(key)?));
     if let Some(authority) = &config.tls_client_ca {
         tls = tls.client_ca_root(Certificate::from_pem(read(authority)?));
     }
@@ -147,13 +161,14 @@ async fn listen(
             let listener = TcpListener::bind(address).await.with_context(cannot)?;
             let address = format!("{scheme}://{}", listener.local_addr()?);
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let incoming = connection::guard(incoming);
             (address, tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop)))
         }
         Listen::Unix(path) => {
             remove_stale_socket(path)?;
             let listener = UnixListener::bind(path).with_context(cannot)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-            let incoming = UnixListenerStream::new(listener);
+            let incoming = connection::guard(UnixListenerStream::new(listener));
             let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
             (format!("unix:{}", path.display()), serving)
         }

@@ -37,8 +37,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// A configuration file's text.
     pub file: Option<String>,
-    /// The most bytes, in blocks of 512, that a file of the server may have: as if its disk were full.
-    pub file_blocks: Option<u64>,
+    /// A limit of the operating system, as the shell's `ulimit` knows it: `-n 64`.
+    pub limit: Option<String>,
 }
 
 impl Options {
@@ -63,10 +63,10 @@ impl Options {
         self
     }
 
-    /// Sets the most blocks of 512 bytes that a file of the server may have.
+    /// Sets a limit of the operating system, as the shell's `ulimit` knows it.
     #[must_use]
-    pub fn file_blocks(mut self, blocks: u64) -> Self {
-        self.file_blocks = Some(blocks);
+    pub fn limit(mut self, limit: &str) -> Self {
+        self.limit = Some(limit.into());
         self
     }
 }
@@ -201,6 +201,19 @@ impl Server {
         kib.expect("a number") * 1024
     }
 
+    /// The processor's time that it has used so far.
+    pub fn processor_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.pid());
+        let stat = std::fs::read_to_string(path).expect("a living process");
+        // The name, in parentheses, may hold anything; after it come the fields from the third on.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks: u64 =
+            fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+        // The kernel counts a hundred ticks a second for user space, whatever its own pace.
+        Duration::from_millis(ticks * 10)
+    }
+
     /// What it has written to its log and its output so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("a log").clone()
@@ -245,11 +258,11 @@ impl Drop for Server {
 }
 
 fn command(directory: &Path, options: &Options, name: &str) -> Command {
-    let mut command = match options.file_blocks {
+    let mut command = match &options.limit {
         None => Command::new(binary()),
-        Some(blocks) => {
+        Some(limit) => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")]).arg(binary());
+            shell.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]).arg(binary());
             shell
         }
     };

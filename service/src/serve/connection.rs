@@ -1,0 +1,177 @@
+//! What a connection may cost before its calls are known: those that never begin, never go on, or
+//! arrive when there is no room for them.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::server::Connected;
+
+/// How long a client may take to begin, which is to send as many bytes as HTTP/2 does at the least.
+/// A client that means to call does so in one packet; one that holds sockets open does not.
+pub const TO_BEGIN: Duration = Duration::from_secs(10);
+
+/// How often a client that says nothing is asked whether it is still there (a ping of HTTP/2, which
+/// every client answers by itself).
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long it may take to answer that.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a connection may be silent. Whoever answers pings never is for so long, so this ends the
+/// connections that cannot be pinged: those that stop after TLS's handshake, and idle ones of HTTP/1.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// The preface of HTTP/2 (RFC 9113 section 3.4).
+const BEGUN_BYTES: usize = 24;
+
+/// How long to leave the clients waiting after a failure to accept one. There are no more file
+/// descriptors then, as a rule; trying again at once would only take the time of those that are served.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// The connections that come in, each with the patience that it is owed.
+pub fn guard<IO>(
+    incoming: impl Stream<Item = io::Result<IO>>,
+) -> impl Stream<Item = io::Result<Patient<IO>>> {
+    incoming.then(|accepted| async {
+        if let Err(error) = &accepted {
+            tracing::warn!(%error, "a connection could not be accepted");
+            sleep(AFTER_FAILURE).await;
+        }
+        accepted.map(Patient::new)
+    })
+}
+
+/// A connection whose reads fail when the client has been silent for too long.
+pub struct Patient<IO> {
+    io: IO,
+    bytes: usize,
+    heard: Instant,
+    end: Pin<Box<Sleep>>,
+}
+
+impl<IO> Patient<IO> {
+    fn new(io: IO) -> Self {
+        let heard = Instant::now();
+        Self { io, bytes: 0, heard, end: Box::pin(sleep_until(heard + TO_BEGIN)) }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(context, buffer) {
+            self.bytes = self.bytes.saturating_add(buffer.filled().len() - before);
+            self.heard = Instant::now();
+            return Poll::Ready(read);
+        }
+        // The timer is moved when it fires and not at every read, which would cost each call.
+        loop {
+            ready!(self.end.as_mut().poll(context));
+            let end = self.heard + IDLE;
+            if self.bytes < BEGUN_BYTES || end <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.end.as_mut().reset(end);
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+impl<IO: Connected> Connected for Patient<IO> {
+    type ConnectInfo = IO::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.io.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    async fn read(patient: &mut Patient<impl AsyncRead + Unpin>) -> io::Result<usize> {
+        patient.read(&mut [0; 64]).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_begin_is_dropped_however_it_dawdles() {
+        let (mut client, server) = duplex(64);
+        let mut patient = Patient::new(server);
+        let begin = Instant::now();
+        let dawdle = tokio::spawn(async move {
+            for _ in 0..20 {
+                client.write_all(b"P").await.expect("open");
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let error = loop {
+            match read(&mut patient).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= TO_BEGIN && begin.elapsed() < TO_BEGIN * 2);
+        dawdle.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_heard_of_now_and_then_stays() {
+        let (mut client, server) = duplex(64);
+        let mut patient = Patient::new(server);
+        client.write_all(&[0; BEGUN_BYTES]).await.expect("open");
+        assert_eq!(read(&mut patient).await.expect("bytes"), BEGUN_BYTES);
+        let talk = tokio::spawn(async move {
+            for _ in 0..5 {
+                sleep(IDLE - Duration::from_secs(1)).await;
+                client.write_all(b"x").await.expect("open");
+            }
+            client
+        });
+        for _ in 0..5 {
+            assert_eq!(read(&mut patient).await.expect("a byte"), 1);
+        }
+        let _client = talk.await.expect("it ends");
+        let silent = Instant::now();
+        assert_eq!(read(&mut patient).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
+        assert!(silent.elapsed() >= IDLE - Duration::from_millis(1));
+    }
+}
