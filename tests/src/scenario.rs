@@ -10,6 +10,7 @@ mod reasons;
 mod run;
 mod value;
 
+pub use api::methods;
 pub use grpc::Grpc;
 pub use hosts::Hosts;
 pub use reasons::{Expected, Reasons};
@@ -18,6 +19,7 @@ pub use run::{Life, Refusal, Runner};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -107,6 +109,24 @@ pub enum End {
         /// How long it says to wait, at least and at most.
         retry_after: (Duration, Duration),
     },
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(fields) => write!(f, "OK {}", Value::Object(fields.clone())),
+            Self::Refused { reason, field, retry_after: (least, most) } => {
+                write!(f, "{reason}")?;
+                if let Some(field) = field {
+                    write!(f, " of {field}")?;
+                }
+                if *most != Duration::MAX || !least.is_zero() {
+                    write!(f, " with a wait of {least:?} to {most:?}")?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Scenario {

@@ -19,6 +19,13 @@ pub fn method(name: &str) -> Result<MethodDescriptor> {
     methods.find(|method| method.name() == name).with_context(|| format!("no method {name:?}"))
 }
 
+/// The names of a service's methods.
+pub fn methods(service: &str) -> Vec<String> {
+    let service = POOL.get_service_by_name(&format!("twinlock.v1.{service}"));
+    let service = service.expect("a service of the API");
+    service.methods().map(|method| method.name().to_owned()).collect()
+}
+
 /// Checks what would otherwise fail late or, worse, pass unseen: fields and reasons that do not exist,
 /// and variables that are not set yet.
 pub fn check(scenario: &Scenario) -> Result<()> {

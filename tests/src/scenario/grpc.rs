@@ -17,7 +17,7 @@ use tonic_types::StatusExt;
 
 /// A connection to a server.
 #[derive(Clone)]
-pub struct Grpc(Channel);
+pub struct Grpc(pub Channel);
 
 impl Runner for Grpc {
     async fn connect(server: &Server) -> Result<Self> {

@@ -41,6 +41,24 @@ pub struct Refusal {
     pub fields: Vec<String>,
 }
 
+impl Refusal {
+    /// Checks that it says what the table of reasons says that it must, and nothing else.
+    pub fn check(&self) -> Result<()> {
+        let expected = Reasons::read()?.find(&self.reason)?;
+        ensure!(expected.grpc == self.code, "the code is not {}: {self:?}", expected.grpc);
+        ensure!(
+            expected.has_retry_after == self.retry_after.is_some(),
+            "whether it says how long to wait is not as in the table: {self:?}"
+        );
+        ensure!(
+            self.fields.len() == usize::from(expected.names_field),
+            "whether it names a field is not as in the table: {self:?}"
+        );
+        ensure!(self.message.ends_with('.'), "its message is no sentence: {self:?}");
+        Ok(())
+    }
+}
+
 /// A scenario that is being run.
 pub struct Life<R> {
     server: Option<Arc<Server>>,
@@ -113,7 +131,7 @@ impl<R: Runner> Life<R> {
         for (outcome, count) in outcomes.iter().zip(counts) {
             ensure!(
                 outcome.count == count,
-                "expected {} of {} calls to end as {:?}, but {count} did",
+                "expected {} of {} calls to end as {}, but {count} did",
                 outcome.count,
                 call.count,
                 outcome.end
@@ -167,20 +185,9 @@ impl<R: Runner> Life<R> {
     }
 }
 
-/// Checks that a refusal says what the table of reasons says that it must.
 fn checked(end: Result<Value, Refusal>) -> Result<Result<Value, Refusal>> {
     if let Err(refusal) = &end {
-        let expected = Reasons::read()?.find(&refusal.reason)?;
-        ensure!(expected.grpc == refusal.code, "not the code {}: {refusal:?}", expected.grpc);
-        ensure!(
-            expected.has_retry_after == refusal.retry_after.is_some(),
-            "whether to wait is not as in the table: {refusal:?}"
-        );
-        ensure!(
-            expected.names_field == (refusal.fields.len() == 1),
-            "the named field is not as in the table: {refusal:?}"
-        );
-        ensure!(refusal.message.ends_with('.'), "its message is no sentence: {refusal:?}");
+        refusal.check()?;
     }
     Ok(end)
 }
@@ -190,14 +197,15 @@ fn difference(expected: &End, end: &Result<Value, Refusal>) -> Option<String> {
         (End::Answer(fields), Ok(answer)) => {
             value::difference(fields, answer).map(|difference| format!("expected: {difference}"))
         }
-        (End::Answer(fields), Err(_)) => Some(format!("expected the answer {fields:?}")),
-        (End::Refused { reason, .. }, Ok(_)) => Some(format!("expected {reason}")),
+        (End::Answer(_), Err(_)) | (End::Refused { .. }, Ok(_)) => {
+            Some(format!("expected: {expected}"))
+        }
         (End::Refused { reason, field, retry_after: (least, most) }, Err(refusal)) => {
             let is_field = field.as_ref().is_none_or(|field| refusal.fields.contains(field));
             let wait = refusal.retry_after.unwrap_or_default();
             let is_right = refusal.reason == *reason && is_field;
             let is_right = is_right && *least <= wait && wait <= *most;
-            (!is_right).then(|| format!("expected {expected:?}"))
+            (!is_right).then(|| format!("expected: {expected}"))
         }
     }
 }

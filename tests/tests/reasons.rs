@@ -1,0 +1,220 @@
+//! Every reason that a failed call can give is given to some test, and the rare ones to those here.
+
+mod stub;
+
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+use stub::Stub;
+use tokio::task::JoinSet;
+use tonic::Code;
+use twinlock_core::login::Ground;
+use twinlock_core::{Namespace, Reason, UserId};
+use twinlock_engine::clock;
+use twinlock_engine::deadline::Deadline;
+use twinlock_engine::store::embedded::Embedded;
+use twinlock_engine::store::{Durability, RecordKey, Store, StoreError, Swap, Swapped, Version};
+use twinlock_proto::v1::admin_service_client::AdminServiceClient;
+use twinlock_proto::v1::{ClearBackoffRequest, ImportEnrollmentRequest, UnenrollUserRequest};
+use twinlock_tests::scenario::{self, End, Grpc, Reasons, Refusal, Runner, Scenario};
+use twinlock_tests::{Options, Server, User};
+
+/// Reasons that no scenario can bring about, with the test in this file that does.
+const BY_TESTS: &[(Reason, &str)] = &[
+    (Reason::Overloaded, "a_flood_of_passwords_is_turned_away_and_costs_no_attempt"),
+    (Reason::StoreUnavailable, "a_store_that_does_not_answer_is_unavailable"),
+    (Reason::StoreIncomplete, "a_store_that_is_not_the_one_that_was_initialized_says_so"),
+    (Reason::SecretUnreadable, "a_record_under_another_users_key_is_unreadable"),
+];
+
+/// Reasons of AdminService, which this release does not have.
+const OF_ADMIN_SERVICE: &[Reason] = &[
+    Reason::AdminNotEnrolled,
+    Reason::SelfUnenroll,
+    Reason::UserNotFound,
+    Reason::AlreadyEnrolled,
+];
+
+#[test]
+fn every_reason_is_produced_by_a_test() {
+    let source = include_str!("reasons.rs");
+    let mut produced: BTreeSet<&str> =
+        OF_ADMIN_SERVICE.iter().map(|reason| reason.as_str()).collect();
+    for (reason, test) in BY_TESTS {
+        let body = source.split_once(&format!("fn {test}()")).expect("the test is here").1;
+        let body = body.split("\n}\n").next().unwrap_or_default();
+        assert!(
+            body.contains(&format!("{:?}", reason.as_str())),
+            "{test} does not expect {reason}"
+        );
+        assert!(produced.insert(reason.as_str()), "{reason} is listed twice");
+    }
+    let scenarios = scenarios();
+    let by_scenarios: BTreeSet<&str> = refusals(&scenarios).collect();
+    for reason in &produced {
+        assert!(!by_scenarios.contains(reason), "{reason} is in a scenario and need not be listed");
+    }
+    produced.extend(by_scenarios);
+    let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(produced, all);
+}
+
+#[test]
+fn the_table_has_every_reason() {
+    let table = Reasons::read().expect("the table");
+    let table: BTreeSet<&str> = table.all().map(|(reason, _)| reason).collect();
+    let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(table, all);
+}
+
+#[test]
+fn scenarios_call_every_method_and_expect_every_decision_on_a_login() {
+    let scenarios = scenarios();
+    let methods: BTreeSet<String> =
+        scenarios.iter().flat_map(Scenario::calls).map(|call| call.method.clone()).collect();
+    for method in scenario::methods("TwoStepService") {
+        assert!(methods.contains(&method), "no scenario calls {method}");
+    }
+    let expected: BTreeSet<&str> = scenarios
+        .iter()
+        .flat_map(Scenario::calls)
+        .filter(|call| call.method == "EvaluateLogin")
+        .flat_map(|call| &call.outcomes)
+        .filter_map(|outcome| match &outcome.end {
+            End::Answer(fields) => fields.get("reason").and_then(Value::as_str),
+            End::Refused { .. } => None,
+        })
+        .collect();
+    let all: BTreeSet<&str> = Ground::ALL.iter().map(|ground| ground.as_str()).collect();
+    assert_eq!(expected, all);
+}
+
+#[tokio::test]
+async fn reasons_of_the_admin_service_wait_for_it() {
+    let server = Server::start_default();
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    let codes = [
+        admin.unenroll_user(UnenrollUserRequest::default()).await.err().map(|status| status.code()),
+        admin.clear_backoff(ClearBackoffRequest::default()).await.err().map(|status| status.code()),
+        admin
+            .import_enrollment(ImportEnrollmentRequest::default())
+            .await
+            .err()
+            .map(|status| status.code()),
+    ];
+    assert_eq!(
+        codes,
+        [Some(Code::Unimplemented); 3],
+        "AdminService is there: write scenarios for its reasons and empty OF_ADMIN_SERVICE"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_passwords_is_turned_away_and_costs_no_attempt() {
+    let options = Options::default().set("argon2.concurrency=1").set("server.deadline=1s");
+    let server = Server::start(options);
+    let grpc = Grpc::connect(&server).await.expect("a connection");
+    let mut calls = JoinSet::new();
+    for n in 0..100 {
+        let grpc = grpc.clone();
+        let user = format!("user {n}");
+        let request = json!({ "userId": user, "sessionId": "laptop", "password": {
+            "password": "correct horse battery staple",
+            "passwordHash": "$argon2id$v=19$m=65536,t=3,p=4$AmL424/zOaMi8SnchRdw9g$NcECW37NNPHEpx+h9XvOatytUH61e4sAYC0w67mswLo",
+        }});
+        calls.spawn(async move { (user, call(&grpc, "Elevate", &request).await) });
+    }
+    let mut turned_away = 0;
+    for (user, end) in calls.join_all().await {
+        let Err(refusal) = end else { continue };
+        assert_eq!(refusal.reason, "OVERLOADED", "{refusal:?}");
+        turned_away += 1;
+        let description = call(&grpc, "DescribeUser", &json!({ "userId": user })).await;
+        let description = description.expect("a description");
+        assert_eq!(description["passwordBackoff"]["failures"], 0);
+    }
+    assert!(turned_away > 0, "a hundred hashes had their turn within a second");
+    assert!(turned_away < 100, "nobody had a turn");
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_unavailable() {
+    let error = || StoreError::Unavailable { cause: "a test".into(), may_have_happened: false };
+    for refusal in Stub::new(error).refusals().await {
+        assert_eq!(refusal.reason, "STORE_UNAVAILABLE", "{refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_the_one_that_was_initialized_says_so() {
+    for refusal in Stub::new(|| StoreError::Incomplete("a test".into())).refusals().await {
+        assert_eq!(refusal.reason, "STORE_INCOMPLETE", "{refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_under_another_users_key_is_unreadable() {
+    let mut server = Server::start_default();
+    let alice = User::enroll(&mut server.client().await, "alice").await;
+    assert!(server.stop().success());
+    let directory = server.directory().join("twinlock-data");
+    copy_record(&directory, "alice", "mallory").await;
+
+    let server = server.restart();
+    let grpc = Grpc::connect(&server).await.expect("a connection");
+    let calls = [
+        ("DescribeUser", json!({ "userId": "mallory" })),
+        ("Verify", json!({ "userId": "mallory", "totpCode": alice.code(1) })),
+        ("Verify", json!({ "userId": "mallory", "recoveryKey": alice.recovery_key })),
+        ("EvaluateLogin", json!({ "userId": "mallory", "channel": "LOGIN_CHANNEL_FORM" })),
+        ("SetPassword", json!({ "userId": "mallory", "password": "correct horse" })),
+    ];
+    for (method, request) in &calls {
+        let refusal = call(&grpc, method, request).await.expect_err(method);
+        assert_eq!(refusal.reason, "SECRET_UNREADABLE", "{method}: {refusal:?}");
+    }
+    let alice = json!({ "userId": "alice", "totpCode": alice.code(1) });
+    call(&grpc, "Verify", &alice).await.expect("the rightful owner is not concerned");
+}
+
+/// Writes one user's record under another's key, as whoever can write to the store may do.
+async fn copy_record(directory: &Path, from: &str, to: &str) {
+    let store = Embedded::open(directory, clock::system()).expect("the store");
+    let deadline = Deadline::after(Duration::from_secs(10));
+    let key = |user| RecordKey {
+        namespace: Namespace::default(),
+        user: UserId::parse(user).expect("a user"),
+    };
+    let loaded = store.load(&key(from), deadline).await.expect("a load");
+    let (_, bytes) = loaded.record.expect("a record");
+    let swap = Swap {
+        key: key(to),
+        expected: None,
+        version: Version([1; 16]),
+        bytes: Some(bytes),
+        expire_at: None,
+        durability: Durability::Enrollment,
+    };
+    assert_eq!(store.swap(swap, deadline).await.expect("a swap"), Swapped::Done);
+}
+
+/// Calls a method, and checks what every refusal must say.
+async fn call(grpc: &Grpc, method: &str, request: &Value) -> Result<Value, Refusal> {
+    let fields: Map<String, Value> = request.as_object().expect("fields").clone();
+    let end = grpc.call(method, None, fields).await.expect("an interface that keeps its promises");
+    end.inspect_err(|refusal| refusal.check().expect("a refusal as in the table"))
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let files = Scenario::files().expect("scenario files");
+    files.iter().map(|path| Scenario::read(path).expect("a scenario")).collect()
+}
+
+fn refusals(scenarios: &[Scenario]) -> impl Iterator<Item = &str> {
+    let outcomes = scenarios.iter().flat_map(Scenario::calls).flat_map(|call| &call.outcomes);
+    outcomes.filter_map(|outcome| match &outcome.end {
+        End::Refused { reason, .. } => Some(reason.as_str()),
+        End::Answer(_) => None,
+    })
+}
