@@ -20,6 +20,11 @@ pub trait Answer: Sized {
     fn holds_key(&self) -> bool {
         false
     }
+    /// Whether it tells of a change to an enrollment, which must have been kept as durably as the store
+    /// can before anybody is told.
+    fn is_lasting(&self) -> bool {
+        self.holds_key()
+    }
 }
 
 /// All that any answer holds. Numbers are never used again for something else.
@@ -63,6 +68,11 @@ impl Answer for () {
 
     fn from_bytes(_: &[u8]) -> Option<Self> {
         Some(())
+    }
+
+    /// Nothing is told only where an enrollment was ended.
+    fn is_lasting(&self) -> bool {
+        true
     }
 }
 

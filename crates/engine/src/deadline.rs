@@ -31,6 +31,11 @@ impl Deadline {
         Self(self.0.checked_sub(by).unwrap_or(self.0))
     }
 
+    /// The same, but at the latest this long from now.
+    pub fn within(self, wait: Duration) -> Self {
+        Self(self.0.min(Self::after(wait).0))
+    }
+
     /// Waits for the work, but not past the deadline.
     pub async fn limit<F: Future>(self, work: F) -> Result<F::Output, Passed> {
         tokio::time::timeout_at(self.0, work).await.map_err(|_| Passed)

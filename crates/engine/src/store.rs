@@ -4,6 +4,7 @@
 //! [`Store::swap`] has replaced the very record that it was decided on.
 
 pub mod embedded;
+pub mod redis;
 
 use crate::deadline::Deadline;
 use async_trait::async_trait;
@@ -26,6 +27,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether the store can be used right now, and why not.
     async fn check(&self, deadline: Deadline) -> Result<(), StoreError>;
+
+    /// Whether a change of this class counts as made only once others than the store itself have
+    /// confirmed it. What a load finds may then be a change of which that is not known: it must be
+    /// written again before anybody is told of it.
+    fn waits_for(&self, _durability: Durability) -> bool {
+        false
+    }
+
+    /// What an operator should mend although the store can be used, as sentences.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The name of a record.

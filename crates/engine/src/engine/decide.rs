@@ -4,7 +4,7 @@ use super::{Call, Engine, On, publish};
 use crate::entropy;
 use crate::error::Error;
 use crate::seal::{Named, Purpose, Unreadable, Vault};
-use crate::store::{Loaded, StoreError, Swap, Swapped, Version};
+use crate::store::{Durability, Loaded, StoreError, Swap, Swapped, Version};
 use twinlock_core::answer::Answer;
 use twinlock_core::decision::{self, Decision, Factor};
 use twinlock_core::receipt::{self, Found, Mark};
@@ -66,7 +66,7 @@ impl Engine {
     ) -> Result<T, Error> {
         self.run(call, on, |record, now| {
             let mut decision = match asked.map(|asked| (asked, on.repeat(asked, &record, now))) {
-                Some((_, Some(Repeat::Answer(answer)))) => return Ok(Step::Answer(answer)),
+                Some((_, Some(Repeat::Answer(answer)))) => return Ok(self.again(answer, record)),
                 Some((asked, Some(Repeat::Reused))) => {
                     decision::reused(record, &self.policy, now, asked.proof)
                 }
@@ -78,6 +78,27 @@ impl Engine {
             Ok(Step::Decide(decision))
         })
         .await
+    }
+
+    /// The answer that a repeat gets.
+    ///
+    /// Where the store waits for replicas, nothing tells whether they confirmed the first try: it may be
+    /// repeated for that very reason. So the record is written again, as durably as the answer asks, and
+    /// the answer waits for it.
+    pub(super) fn again<T: Answer>(&self, answer: Result<T, Error>, record: Record) -> Step<T> {
+        let durability = match &answer {
+            Ok(answer) if answer.is_lasting() => Durability::Enrollment,
+            _ => Durability::Attempt,
+        };
+        let outcome = match answer {
+            Ok(answer) => Ok(answer),
+            Err(Error::Refused(refusal)) => Err(refusal),
+            unreadable => return Step::Answer(unreadable),
+        };
+        if !self.store.waits_for(durability) {
+            return Step::Answer(outcome.map_err(Error::from));
+        }
+        Step::Decide(Decision { outcome, record: Some(record), durability, events: Vec::new() })
     }
 
     /// Runs one step against the record until its swap succeeds or the deadline passes.
@@ -136,15 +157,19 @@ impl Engine {
         })
     }
 
-    /// Swaps once. Where the store cannot say what became of it, the record tells.
+    /// Swaps once. Where the store cannot say what became of it, the record tells; but not whether
+    /// replicas have it, where they must: then only a repeat finds that out.
     async fn swap(&self, call: &Call, on: &On, swap: Swap) -> Result<Swapped, Error> {
         let version = swap.version;
+        let record_tells = !self.store.waits_for(swap.durability);
         let swapped = call.deadline.limit(self.store.swap(swap, call.deadline)).await;
         let error = match swapped.unwrap_or_else(|_| Err(too_slow(true))) {
             Ok(swapped) => return Ok(swapped),
             Err(error) => error,
         };
-        if !matches!(error, StoreError::Unavailable { may_have_happened: true, .. }) {
+        if !record_tells
+            || !matches!(error, StoreError::Unavailable { may_have_happened: true, .. })
+        {
             return Err(error.into());
         }
         let after = call.deadline.limit(self.store.load(&on.key, call.deadline)).await;

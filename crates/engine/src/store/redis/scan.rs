@@ -1,0 +1,117 @@
+//! All records, for backup and examination.
+
+use super::keys;
+use super::node::Node;
+use super::scripts;
+use super::server::text;
+use super::unavailable;
+use crate::deadline::Deadline;
+use crate::store::StoreError;
+use crate::store::embedded::Record;
+use redis::{Pipeline, Value, cmd};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use twinlock_core::Timestamp;
+
+/// How many keys a server looks at for one page.
+const PAGE: usize = 500;
+
+/// A walk over all records, a page at a time.
+///
+/// Every record that is there from its beginning to its end comes up at least once, and perhaps twice;
+/// one that is made or changed meanwhile may come up as it was or as it is. It is no snapshot. Where
+/// slots move to other nodes meanwhile, records of theirs may be left out: do not reshard during it.
+pub struct Scan {
+    /// The servers that are still to be walked over, the present one first.
+    nodes: VecDeque<Arc<Node>>,
+    cursor: String,
+}
+
+impl Scan {
+    pub(super) fn new(nodes: Vec<Arc<Node>>) -> Self {
+        Self { nodes: nodes.into(), cursor: "0".into() }
+    }
+
+    /// The next records, perhaps none; `None` after the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where a server does not answer, or has a key of Twinlock's that is
+    /// none of its records. The same page may be asked for again.
+    pub async fn next(&mut self, until: Deadline) -> Result<Option<Vec<Record>>, StoreError> {
+        let Some(node) = self.nodes.front().cloned() else { return Ok(None) };
+        let failed = |cause| unavailable(cause, false);
+        let live = node.live(until).await.map_err(failed)?;
+        let (cursor, found) = keys_at(&node, &live, &self.cursor, until).await.map_err(failed)?;
+        let mut reads = Pipeline::new();
+        let mut names = Vec::new();
+        for key in found {
+            let Some(name) = keys::parse(&key) else {
+                if !key.ends_with(b"}:marker") {
+                    let key = String::from_utf8_lossy(&key).into_owned();
+                    return Err(failed(format!("the key {key:?} is none of Twinlock's records")));
+                }
+                continue;
+            };
+            let (mut value, mut expiry) = (cmd("GET"), cmd("PEXPIRETIME"));
+            value.arg(&key);
+            expiry.arg(&key);
+            reads.add_command(value);
+            reads.add_command(expiry);
+            names.push(name);
+        }
+        let answers = if names.is_empty() {
+            Vec::new()
+        } else {
+            let answers = node.send_all(&live, &reads, until).await;
+            answers.map_err(|fault| failed(fault.into_cause()))?
+        };
+        let mut records = Vec::with_capacity(names.len());
+        for (key, answer) in names.into_iter().zip(answers.chunks_exact(2)) {
+            let value = match &answer[0] {
+                Value::BulkString(value) => value,
+                // It was removed or has lapsed since, or its slot has moved.
+                Value::Nil => continue,
+                other => return Err(failed(format!("a record could not be read: {other:?}"))),
+            };
+            let Some(version) = scripts::version(value) else {
+                return Err(failed("what is under a record's key is no record".into()));
+            };
+            let expire_at = match answer[1] {
+                Value::Int(at) => u64::try_from(at).ok().map(Timestamp::from_millis),
+                _ => None,
+            };
+            let bytes = scripts::record(value).to_vec();
+            records.push(Record { key, version, bytes, expire_at });
+        }
+        if cursor == "0" {
+            self.nodes.pop_front();
+        }
+        self.cursor = cursor;
+        Ok(Some(records))
+    }
+}
+
+/// The next keys of Twinlock's on one server, and where to go on; "0" after the last.
+pub(super) async fn keys_at(
+    node: &Arc<Node>,
+    live: &Arc<super::node::Live>,
+    cursor: &str,
+    until: Deadline,
+) -> Result<(String, Vec<Vec<u8>>), String> {
+    let mut question = cmd("SCAN");
+    question.arg(cursor).arg("MATCH").arg(keys::PATTERN).arg("COUNT").arg(PAGE);
+    let answer = node.send(live, &question, until).await.map_err(|fault| fault.into_cause())?;
+    let parts = match answer {
+        Value::Array(parts) => parts,
+        Value::ServerError(error) => return Err(error.to_string()),
+        _ => Vec::new(),
+    };
+    let Ok([cursor, Value::Array(found)]) = <[Value; 2]>::try_from(parts) else {
+        return Err("the server answered something else".into());
+    };
+    let keys = found.into_iter().filter_map(|key| match key {
+        Value::BulkString(key) => Some(key),
+        _ => None,
+    });
+    Ok((text(&cursor), keys.collect()))
+}

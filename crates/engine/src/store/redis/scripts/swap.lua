@@ -1,0 +1,27 @@
+#!lua
+-- Replaces one record if it is still the one that was loaded.
+--
+-- KEYS    1: the record; 2: the marker of its bucket.
+-- ARGV    1: the version that was loaded (16 bytes), empty where there was no record;
+--         2: what is written, version first; empty to remove the record;
+--         3: when the record lapses, in milliseconds since the Unix epoch; empty for never;
+--         4: the marker as it must be, where ARGV[1] is empty.
+-- Result  1: done; 0: the record is another one; -1: the marker is missing or another one.
+-- Cost    O(1): one read of 16 bytes, one write.
+--
+-- The write comes last: where the server refuses it, nothing was changed.
+local version = redis.call('GETRANGE', KEYS[1], 0, 15)
+if version ~= ARGV[1] then
+  return 0
+end
+if version == '' and redis.call('GET', KEYS[2]) ~= ARGV[4] then
+  return -1
+end
+if ARGV[2] == '' then
+  redis.call('DEL', KEYS[1])
+elseif ARGV[3] == '' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
+end
+return 1
