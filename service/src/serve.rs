@@ -4,7 +4,7 @@ mod connection;
 
 use crate::callers::Callers;
 use crate::config::{self, Config, Listen};
-use crate::dataset::{self, Dataset};
+use crate::dataset;
 use crate::grpc::{self, Context};
 use crate::{policy, telemetry};
 use anyhow::{Context as _, Result};
@@ -39,8 +39,12 @@ const SERVICES: [&str; 2] = ["", "twinlock.v1.TwoStepService"];
 pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
     let mut stop = Stop::new()?;
     let is_first_try = dataset::is_first_try(config, nothing_configured);
-    let dataset = if is_first_try { dataset::initialize(config)? } else { dataset::open(config)? };
-    let Dataset { keyring, store } = dataset;
+    let dataset = if is_first_try {
+        dataset::initialize(config).await?
+    } else {
+        dataset::open(config).await?
+    };
+    let (store, keyring) = (dataset.store(), dataset.keyring);
     let engine = Arc::new(Engine::new(
         store,
         keyring,
@@ -145,6 +149,7 @@ async fn listen(
     router: Router,
     mut stopped: watch::Receiver<()>,
 ) -> Result<(String, impl Future<Output = Result<()>>)> {
+    let unbegun = stopped.clone();
     let stop = async move {
         // The sender is dropped, never used: that is the signal.
         let _ = stopped.changed().await;
@@ -161,14 +166,14 @@ async fn listen(
             let listener = TcpListener::bind(address).await.with_context(cannot)?;
             let address = format!("{scheme}://{}", listener.local_addr()?);
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            let incoming = connection::guard(incoming);
+            let incoming = connection::guard(incoming, unbegun);
             (address, tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop)))
         }
         Listen::Unix(path) => {
             remove_stale_socket(path)?;
             let listener = UnixListener::bind(path).with_context(cannot)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-            let incoming = connection::guard(UnixListenerStream::new(listener));
+            let incoming = connection::guard(UnixListenerStream::new(listener), unbegun);
             let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
             (format!("unix:{}", path.display()), serving)
         }

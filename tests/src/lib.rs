@@ -38,6 +38,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// A configuration file's text.
     pub file: Option<String>,
+    /// Where it listens; a free port of loopback otherwise.
+    pub listen: Option<String>,
     /// A limit of the operating system, as the shell's `ulimit` knows it: `-n 64`.
     pub limit: Option<String>,
 }
@@ -61,6 +63,13 @@ impl Options {
     #[must_use]
     pub fn file(mut self, text: &str) -> Self {
         self.file = Some(text.into());
+        self
+    }
+
+    /// Sets where it listens.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        self.listen = Some(address.into());
         self
     }
 
@@ -105,7 +114,8 @@ impl Server {
 
     fn start_in(directory: Arc<TempDir>, options: Options) -> Self {
         let mut serve = command(directory.path(), &options, "serve");
-        serve.args(["--listen", "127.0.0.1:0", "--set", "telemetry.listen=127.0.0.1:0"]);
+        let listen = options.listen.as_deref().unwrap_or("127.0.0.1:0");
+        serve.args(["--listen", listen, "--set", "telemetry.listen=127.0.0.1:0"]);
         let mut child = serve
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -236,6 +246,11 @@ impl Server {
     /// Tells it to stop and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
         let limit = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
@@ -258,12 +273,32 @@ impl Drop for Server {
     }
 }
 
+/// Runs a command that is expected to end soon; gives its exit status, its output and its errors.
+pub fn finish(command: &mut Command) -> (Option<i32>, String, String) {
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("the command starts");
+    let limit = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().expect("a child").is_none() {
+        if Instant::now() > limit {
+            child.kill().expect("it is killed");
+            let output = child.wait_with_output().expect("its output");
+            panic!("it did not end: {output:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().expect("its output");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
 fn command(directory: &Path, options: &Options, name: &str) -> Command {
     let mut command = match &options.limit {
         None => Command::new(binary()),
         Some(limit) => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]).arg(binary());
+            // A file that may not grow is to be an error, as on a full disk, and not a signal.
+            let script = format!("trap '' XFSZ; ulimit {limit}; exec \"$0\" \"$@\"");
+            shell.args(["-c", &script]).arg(binary());
             shell
         }
     };

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::Connected;
@@ -32,16 +33,21 @@ const BEGUN_BYTES: usize = 24;
 /// descriptors then, as a rule; trying again at once would only take the time of those that are served.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// The connections that come in, each with the patience that it is owed.
+/// The connections that come in, each with the patience that it is owed; when the sender of `stopped` is
+/// dropped, there is none left for those that have not begun.
 pub fn guard<IO>(
     incoming: impl Stream<Item = io::Result<IO>>,
+    stopped: watch::Receiver<()>,
 ) -> impl Stream<Item = io::Result<Patient<IO>>> {
-    incoming.then(|accepted| async {
-        if let Err(error) = &accepted {
-            tracing::warn!(%error, "a connection could not be accepted");
-            sleep(AFTER_FAILURE).await;
+    incoming.then(move |accepted| {
+        let stopped = stopped.clone();
+        async move {
+            if let Err(error) = &accepted {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(AFTER_FAILURE).await;
+            }
+            accepted.map(|io| Patient::new(io, stopped))
         }
-        accepted.map(Patient::new)
     })
 }
 
@@ -51,12 +57,23 @@ pub struct Patient<IO> {
     bytes: usize,
     heard: Instant,
     end: Pin<Box<Sleep>>,
+    // hyper waits for the preface even when it is told to close, so a connection without one would keep
+    // a stopping server. It is there until the connection has begun.
+    stopping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl<IO> Patient<IO> {
-    fn new(io: IO) -> Self {
+    fn new(io: IO, mut stopped: watch::Receiver<()>) -> Self {
         let heard = Instant::now();
-        Self { io, bytes: 0, heard, end: Box::pin(sleep_until(heard + TO_BEGIN)) }
+        let stopping = async move {
+            let _ = stopped.changed().await;
+        };
+        let end = Box::pin(sleep_until(heard + TO_BEGIN));
+        Self { io, bytes: 0, heard, end, stopping: Some(Box::pin(stopping)) }
+    }
+
+    fn is_unwanted(&mut self, context: &mut Context<'_>) -> bool {
+        self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready())
     }
 }
 
@@ -70,7 +87,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
         if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(context, buffer) {
             self.bytes = self.bytes.saturating_add(buffer.filled().len() - before);
             self.heard = Instant::now();
+            if self.bytes >= BEGUN_BYTES {
+                self.stopping = None;
+            }
             return Poll::Ready(read);
+        }
+        if self.is_unwanted(context) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         // The timer is moved when it fires and not at every read, which would cost each call.
         loop {
@@ -134,7 +157,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_begin_is_dropped_however_it_dawdles() {
         let (mut client, server) = duplex(64);
-        let mut patient = Patient::new(server);
+        let (_stopping, stopped) = watch::channel(());
+        let mut patient = Patient::new(server, stopped);
         let begin = Instant::now();
         let dawdle = tokio::spawn(async move {
             for _ in 0..20 {
@@ -156,7 +180,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_heard_of_now_and_then_stays() {
         let (mut client, server) = duplex(64);
-        let mut patient = Patient::new(server);
+        let (_stopping, stopped) = watch::channel(());
+        let mut patient = Patient::new(server, stopped);
         client.write_all(&[0; BEGUN_BYTES]).await.expect("open");
         assert_eq!(read(&mut patient).await.expect("bytes"), BEGUN_BYTES);
         let talk = tokio::spawn(async move {
@@ -173,5 +198,20 @@ mod tests {
         let silent = Instant::now();
         assert_eq!(read(&mut patient).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
         assert!(silent.elapsed() >= IDLE - Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stopping_server_waits_for_those_that_have_begun_alone() {
+        let (mut client, server) = duplex(64);
+        let (stopping, stopped) = watch::channel(());
+        let mut begun = Patient::new(server, stopped.clone());
+        client.write_all(&[0; BEGUN_BYTES]).await.expect("open");
+        read(&mut begun).await.expect("bytes");
+        let (_other, server) = duplex(64);
+        let mut unbegun = Patient::new(server, stopped);
+        let (error, ()) = tokio::join!(read(&mut unbegun), async { drop(stopping) });
+        assert_eq!(error.expect_err("cut").kind(), io::ErrorKind::ConnectionAborted);
+        client.write_all(b"x").await.expect("open");
+        assert_eq!(read(&mut begun).await.expect("a byte"), 1);
     }
 }
