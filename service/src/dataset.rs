@@ -1,65 +1,160 @@
 //! The store and the keyring that belong together: opened, or made for the first time.
 
-use crate::config::{Config, StoreKind};
+use crate::config::{self, Config, RedisMode, StoreKind};
 use crate::keyring;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use twinlock_engine::clock;
+use twinlock_engine::deadline::Deadline;
 use twinlock_engine::seal::Keyring;
-use twinlock_engine::store::embedded::{self, Embedded};
+use twinlock_engine::store::embedded::{self, Embedded, Record};
+use twinlock_engine::store::redis::{Address, Layout, Options, Redis};
+use twinlock_engine::store::{Store, StoreError};
+use zeroize::Zeroizing;
+
+/// How long opening a store over the network may take.
+const OPENING: Duration = Duration::from_secs(10);
+/// The same for making one, which looks at every key that is there.
+const MAKING: Duration = Duration::from_secs(60);
+/// How many records of the embedded store are read at a time.
+const PAGE: usize = 256;
+
+/// What to do where the store has no dataset.
+const REMEDY: &str = "To use this store for the first time, run `twinlock init --new-dataset`. \
+                      If it held users before, restore it: a new one knows none of them.";
 
 /// A store and the keyring that opens it.
 pub struct Dataset {
     pub keyring: Arc<Keyring>,
-    pub store: Arc<Embedded>,
+    kind: Kind,
+}
+
+enum Kind {
+    Embedded(Arc<Embedded>),
+    Redis(Arc<Redis>),
+}
+
+impl Dataset {
+    /// The store.
+    pub fn store(&self) -> Arc<dyn Store> {
+        match &self.kind {
+            Kind::Embedded(store) => store.clone(),
+            Kind::Redis(store) => store.clone(),
+        }
+    }
+
+    /// Looks at every record, over Redis perhaps at one twice; gives the number of looks.
+    pub async fn each_record(&self, mut look: impl FnMut(&Record)) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut look_at = |page: Vec<Record>| {
+            count += page.len() as u64;
+            page.iter().for_each(&mut look);
+        };
+        match &self.kind {
+            Kind::Embedded(store) => {
+                let snapshot = store.snapshot()?;
+                let mut after = None;
+                loop {
+                    let page = snapshot.page(after.as_ref(), PAGE)?;
+                    let Some(last) = page.last() else { break };
+                    after = Some(last.key.clone());
+                    look_at(page);
+                }
+            }
+            Kind::Redis(store) => {
+                let mut scan = store.scan();
+                while let Some(page) = scan.next(Deadline::after(OPENING)).await? {
+                    look_at(page);
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// The marker that the store was initialized with.
+    fn marker(&self) -> &[u8] {
+        match &self.kind {
+            Kind::Embedded(store) => store.marker(),
+            Kind::Redis(store) => store.marker(),
+        }
+    }
+}
+
+/// What an operator knows the store by.
+pub fn name(store: &config::Store) -> String {
+    match store.kind {
+        StoreKind::Embedded => store.path.display().to_string(),
+        StoreKind::Redis => store.redis.urls.join(", "),
+    }
 }
 
 /// Opens what was initialized before; makes nothing.
-pub fn open(config: &Config) -> Result<Dataset> {
-    only_embedded(config)?;
-    let path = &config.store.path;
-    let remedy = "To use this store for the first time, run `twinlock init --new-dataset`. \
-                  If it held users before, restore it: a new one knows none of them.";
-    if !path.join(embedded::FILE_NAME).exists() {
-        bail!("There is no store in {}. {remedy}", path.display());
-    }
-    let keyring = keyring::read(&config.keyring.file)?;
-    let store = Embedded::open(path, clock::system())?;
-    keyring.open_marker(store.marker()).with_context(|| {
+pub async fn open(config: &Config) -> Result<Dataset> {
+    let name = name(&config.store);
+    let kind = match config.store.kind {
+        StoreKind::Embedded => {
+            let path = &config.store.path;
+            if !path.join(embedded::FILE_NAME).exists() {
+                bail!("There is no store in {name}. {REMEDY}");
+            }
+            Kind::Embedded(Arc::new(Embedded::open(path, clock::system())?))
+        }
+        StoreKind::Redis => {
+            let opened = Redis::open(options(&config.store.redis)?, Deadline::after(OPENING)).await;
+            let opened = match opened {
+                Err(StoreError::Incomplete(why)) => {
+                    bail!(
+                        "STORE_INCOMPLETE: the store at {name} is not a whole dataset: {why}. {REMEDY}"
+                    )
+                }
+                opened => opened.with_context(|| format!("the store at {name}"))?,
+            };
+            Kind::Redis(Arc::new(opened))
+        }
+    };
+    let keyring = Arc::new(keyring::read(&config.keyring.file)?);
+    let dataset = Dataset { keyring, kind };
+    dataset.keyring.open_marker(dataset.marker()).with_context(|| {
         format!(
-            "SECRET_UNREADABLE: the keyring {} does not belong to the store in {}. \
+            "SECRET_UNREADABLE: the keyring {} does not belong to the store in {name}. \
              Put the right keyring in its place",
             config.keyring.file.display(),
-            path.display()
         )
     })?;
-    Ok(Dataset { keyring: Arc::new(keyring), store: Arc::new(store) })
+    Ok(dataset)
 }
 
 /// Makes a new dataset: the store, and the keyring where there is none. Refuses where there is a store.
-pub fn initialize(config: &Config) -> Result<Dataset> {
-    only_embedded(config)?;
-    let path = &config.store.path;
-    ensure!(
-        !path.join(embedded::FILE_NAME).exists(),
-        "There is a store in {} already. To begin anew, move it away first.",
-        path.display()
-    );
-    make_directory(path)?;
-    let file = &config.keyring.file;
-    let keyring = if file.exists() {
-        keyring::read(file)?
-    } else {
-        if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            make_directory(parent)?;
+pub async fn initialize(config: &Config) -> Result<Dataset> {
+    // The store is looked at before a keyring is made: one that belongs to no store would only mislead.
+    match config.store.kind {
+        StoreKind::Embedded => {
+            let path = &config.store.path;
+            ensure!(
+                !path.join(embedded::FILE_NAME).exists(),
+                "There is a store in {} already. To begin anew, move it away first.",
+                path.display()
+            );
+            make_directory(path)?;
+            let keyring = read_or_generate_keyring(&config.keyring.file)?;
+            let store = Embedded::initialize(path, &keyring.new_marker(), clock::system())?;
+            Ok(Dataset { keyring: Arc::new(keyring), kind: Kind::Embedded(Arc::new(store)) })
         }
-        keyring::generate(file)?
-    };
-    let store = Embedded::initialize(path, &keyring.new_marker(), clock::system())?;
-    Ok(Dataset { keyring: Arc::new(keyring), store: Arc::new(store) })
+        StoreKind::Redis => {
+            let name = name(&config.store);
+            let deadline = Deadline::after(MAKING);
+            let vacant = Redis::vacant(options(&config.store.redis)?, deadline).await;
+            let vacant = vacant.with_context(|| format!("the store at {name}"))?;
+            let keyring = read_or_generate_keyring(&config.keyring.file)?;
+            let made = vacant.initialize(&keyring.new_marker(), deadline).await;
+            let store = made.with_context(|| format!("the store at {name}"))?;
+            Ok(Dataset { keyring: Arc::new(keyring), kind: Kind::Redis(Arc::new(store)) })
+        }
+    }
 }
 
 /// Whether this is the first try: nothing at all is configured, and there is no data yet. Only then may a
@@ -68,13 +163,43 @@ pub fn is_first_try(config: &Config, nothing_configured: bool) -> bool {
     nothing_configured && !config.store.path.exists()
 }
 
-fn only_embedded(config: &Config) -> Result<()> {
-    match config.store.kind {
-        StoreKind::Embedded => Ok(()),
-        StoreKind::Redis => bail!(
-            "store.kind: this release has the embedded store alone; write kind = \"embedded\"."
-        ),
+fn options(config: &config::Redis) -> Result<Options> {
+    let addresses =
+        config.urls.iter().map(|url| Address::parse(url)).collect::<Result<Vec<_>, _>>();
+    let addresses = addresses.context("store.redis.urls")?;
+    let layout = match (config.mode, addresses.as_slice()) {
+        (RedisMode::Standalone, [address]) => Layout::Standalone(address.clone()),
+        (RedisMode::Standalone, _) => bail!("store.redis.urls: write one address"),
+        (RedisMode::Sentinel, _) => {
+            let master = config.sentinel_master.clone();
+            let master = master.context("store.redis.sentinel_master is missing")?;
+            Layout::Sentinel { sentinels: addresses, master }
+        }
+        (RedisMode::Cluster, _) => Layout::Cluster(addresses),
+    };
+    let authorities = config.tls_ca.as_ref().map(|path| {
+        fs::read(path)
+            .with_context(|| format!("store.redis.tls_ca: cannot read {}", path.display()))
+    });
+    Ok(Options {
+        layout,
+        username: config.username.clone(),
+        password: config.password.as_ref().map(|it| Zeroizing::new(it.expose().to_owned())),
+        tls_authorities: authorities.transpose()?,
+        timeout: config.timeout,
+        acknowledging_replicas: config.acknowledging_replicas,
+        acknowledge_attempts: config.acknowledge_verify,
+    })
+}
+
+fn read_or_generate_keyring(file: &Path) -> Result<Keyring> {
+    if file.exists() {
+        return keyring::read(file);
     }
+    if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_directory(parent)?;
+    }
+    keyring::generate(file)
 }
 
 fn make_directory(path: &Path) -> Result<()> {

@@ -55,7 +55,11 @@ pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
 pub async fn start_probes(listen: &Listen, engine: Arc<Engine>) -> Result<String> {
     let ready = move || async move {
         match engine.check(Deadline::after(PROBE_DEADLINE)).await {
-            Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+            Ok(()) => {
+                let warnings = engine.warnings();
+                let lines = warnings.iter().map(|warning| format!("warning: {warning}\n"));
+                (StatusCode::OK, std::iter::once("ok\n".to_owned()).chain(lines).collect())
+            }
             // The cause is in the log; the probe's reader learns what the API's callers do.
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.message())),
         }

@@ -13,6 +13,7 @@ pub use sentinels::Sentinels;
 use std::sync::Arc;
 use std::time::Duration;
 use twinlock_engine::deadline::Deadline;
+use twinlock_engine::store::StoreError;
 use twinlock_engine::store::redis::{Address, Layout, Options, Redis};
 
 /// The marker that the tests' datasets have.
@@ -43,7 +44,12 @@ pub fn ample() -> Deadline {
 
 /// Makes a new dataset.
 pub async fn initialize(options: Options) -> Arc<Redis> {
-    Arc::new(Redis::initialize(options, MARKER, ample()).await.expect("a new dataset"))
+    Arc::new(try_initialize(options, MARKER).await.expect("a new dataset"))
+}
+
+/// Makes a new dataset with a marker, where there is none.
+pub async fn try_initialize(options: Options, marker: &[u8]) -> Result<Redis, StoreError> {
+    Redis::vacant(options, ample()).await?.initialize(marker, ample()).await
 }
 
 /// Opens the dataset that is there.

@@ -126,6 +126,11 @@ impl Engine {
         check.unwrap_or_else(|_| Err(decide::too_slow(false))).map_err(Error::from)
     }
 
+    /// What an operator should mend about the store although it can be used, as sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        self.store.warnings()
+    }
+
     /// Starts an enrollment.
     pub async fn enroll(
         &self,

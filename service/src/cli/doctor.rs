@@ -1,17 +1,15 @@
 //! `twinlock doctor`: what is wrong, and what to do about it.
 
-use super::operate::ConfigArguments;
+use super::operate::{ConfigArguments, run_to_end};
 use crate::config::Config;
 use crate::{dataset, keyring};
 use clap::Args;
 use serde::Serialize;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use twinlock_core::record::{Pending, Record, Sealed};
 use twinlock_engine::seal::{Purpose, Unreadable, Vault};
 
-/// How many records are read at a time.
-const PAGE: usize = 256;
 /// 2025-01-01: a clock before it was never set, and no authenticator's code would match.
 const CLOCK_AT_LEAST_SECS: u64 = 1_735_689_600;
 
@@ -80,58 +78,48 @@ fn examine(config: &Config) -> Vec<Finding> {
         Ok(_) => found("keyring", true, format!("{} can be read", file.display())),
         Err(error) => found("keyring", false, format!("{error:#}")),
     }
-    match dataset::open(config) {
-        Ok(dataset) => {
-            found(
-                "store",
-                true,
-                format!("{} opens with this keyring", config.store.path.display()),
-            );
-            match examine_records(&dataset) {
-                Ok((count, unreadable)) if unreadable.is_empty() => {
-                    found("records", true, format!("all {count} can be read"));
-                }
-                Ok((_, unreadable)) => {
-                    for (user, why) in unreadable {
-                        let advice = format!(
-                            "{user}: {why}; add the missing key to the keyring, or restore the record"
-                        );
-                        found("records", false, advice);
-                    }
-                }
-                Err(error) => found("records", false, format!("{error}; restore a backup")),
-            }
-        }
-        Err(error) => found("store", false, advice_for_store(&config.store.path, &error)),
+    let looked = run_to_end(async {
+        examine_store(config, &mut found).await;
+        Ok(())
+    });
+    if let Err(error) = looked {
+        found("store", false, format!("{error:#}"));
     }
     findings
 }
 
-fn advice_for_store(path: &Path, error: &anyhow::Error) -> String {
-    format!("{} cannot be opened: {error:#}", path.display())
-}
-
-type Unread = Vec<(String, Unreadable)>;
-
-fn examine_records(
-    dataset: &dataset::Dataset,
-) -> Result<(u64, Unread), twinlock_engine::store::StoreError> {
-    let snapshot = dataset.store.snapshot()?;
-    let mut unreadable = Vec::new();
-    let mut after = None;
-    loop {
-        let page = snapshot.page(after.as_ref(), PAGE)?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.key.clone());
-        for record in &page {
-            let vault = dataset.keyring.vault(&record.key);
-            let read = vault.read(&record.bytes).and_then(|read| open_all(&vault, &read));
-            if let Err(why) = read {
-                unreadable.push((record.key.user.to_string(), why));
+async fn examine_store(config: &Config, found: &mut impl FnMut(&str, bool, String)) {
+    let name = dataset::name(&config.store);
+    let dataset = match dataset::open(config).await {
+        Ok(dataset) => dataset,
+        Err(error) => return found("store", false, format!("{name} cannot be opened: {error:#}")),
+    };
+    found("store", true, format!("{name} opens with this keyring"));
+    for warning in dataset.store().warnings() {
+        found("store", true, format!("warning: {warning}"));
+    }
+    let mut unreadable = BTreeMap::new();
+    let records = dataset.each_record(|record| {
+        let vault = dataset.keyring.vault(&record.key);
+        let read = vault.read(&record.bytes).and_then(|read| open_all(&vault, &read));
+        if let Err(why) = read {
+            unreadable.insert(record.key.user.to_string(), why);
+        }
+    });
+    match records.await {
+        Ok(count) if unreadable.is_empty() => {
+            found("records", true, format!("all {count} can be read"));
+        }
+        Ok(_) => {
+            for (user, why) in unreadable {
+                let advice = format!(
+                    "{user}: {why}; add the missing key to the keyring, or restore the record"
+                );
+                found("records", false, advice);
             }
         }
+        Err(error) => found("records", false, format!("{error}; restore a backup")),
     }
-    Ok((snapshot.count()?, unreadable))
 }
 
 /// Opens every secret of a record.

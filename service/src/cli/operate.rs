@@ -98,15 +98,22 @@ fn init(arguments: &InitArguments) -> ExitCode {
         Ok(loaded) => loaded.config,
         Err(problems) => return problems,
     };
-    let result = if arguments.new_dataset {
-        dataset::initialize(&config).map(|_| "Made a new dataset")
-    } else {
-        dataset::open(&config).map(|_| "The dataset is there and its keyring opens it")
-    };
+    let result = run_to_end(async {
+        if arguments.new_dataset {
+            dataset::initialize(&config).await.map(|_| "Made a new dataset")
+        } else {
+            dataset::open(&config).await.map(|_| "The dataset is there and its keyring opens it")
+        }
+    });
     done(result.map(|what| {
         let Config { store, keyring, .. } = &config;
-        println!("{what}: store {}, keyring {}.", store.path.display(), keyring.file.display());
+        println!("{what}: store {}, keyring {}.", dataset::name(store), keyring.file.display());
     }))
+}
+
+/// Runs what waits for the store, in a command that does nothing else.
+pub(super) fn run_to_end<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 fn done(result: anyhow::Result<()>) -> ExitCode {

@@ -7,7 +7,7 @@ use super::{
 use std::sync::Arc;
 use twinlock_engine::store::redis::{Options, Redis};
 use twinlock_engine::store::{Store, StoreError, Swapped};
-use twinlock_tests::redis::MARKER;
+use twinlock_tests::redis::{MARKER, try_initialize};
 
 fn incomplete<T>(result: Result<T, StoreError>) -> String {
     match result {
@@ -30,13 +30,13 @@ async fn a_dataset_is_made_once() {
     assert_eq!(count(server.command("DBSIZE")), 0, "opening makes nothing");
     initialize(how()).await;
     assert_eq!(count(server.command("DBSIZE")), 1024);
-    let again = incomplete(Redis::initialize(how(), b"another", ample()).await);
+    let again = incomplete(try_initialize(how(), b"another").await);
     assert!(again.contains("1024 of the 1024"), "{again}");
     assert_eq!(open(how()).await.marker(), MARKER);
 
     server.command("FLUSHALL");
     server.command("SET twinlock:{1ef}:7:default:alice left-over");
-    incomplete(Redis::initialize(how(), MARKER, ample()).await);
+    incomplete(try_initialize(how(), MARKER).await);
     assert_eq!(count(server.command("DBSIZE")), 1, "what was refused has written nothing");
     server.command("FLUSHALL");
     server.command("SET other:key of-another-program");
@@ -83,7 +83,7 @@ async fn another_dataset_is_not_believed() {
     let store: Arc<dyn Store> = initialize(options(layout_of(&server))).await;
     records(&store, 1).await;
     server.command("FLUSHALL");
-    let other = Redis::initialize(options(layout_of(&server)), b"another marker", ample()).await;
+    let other = try_initialize(options(layout_of(&server)), b"another marker").await;
     other.expect("another dataset");
     incomplete(store.load(&user(0), ample()).await);
     incomplete(store.swap(suite::change(&user(0), None, Some(b"new"), None), ample()).await);

@@ -12,6 +12,7 @@ mod failover;
 mod faults;
 mod memory;
 mod replicas;
+mod service;
 
 use redis::Value;
 use std::any::Any;

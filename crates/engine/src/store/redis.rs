@@ -111,18 +111,33 @@ pub struct Redis {
     acknowledge_attempts: bool,
 }
 
-impl Redis {
+/// Servers that hold no dataset.
+pub struct Vacant(Redis);
+
+impl Vacant {
     /// Makes a new dataset: writes the marker to every bucket. It is kept as it is; the engine seals it.
     ///
     /// # Errors
+    /// [`StoreError::Incomplete`] where somebody else did so at the same time;
+    /// [`StoreError::Unavailable`] where not all servers took it. What was written by then stays, and a
+    /// second try is refused: whoever runs it must look.
+    pub async fn initialize(self, marker: &[u8], deadline: Deadline) -> Result<Redis, StoreError> {
+        let Self(store) = self;
+        for node in &store.topology.table().nodes {
+            store.mark(node, marker, deadline).await?;
+        }
+        store.remember(marker.to_vec());
+        Ok(store)
+    }
+}
+
+impl Redis {
+    /// Makes sure that there is no dataset yet, so that one may be made; it writes nothing.
+    ///
+    /// # Errors
     /// [`StoreError::Incomplete`] where there is a marker or a record already;
-    /// [`StoreError::Unavailable`] where the servers cannot be reached or used, or did not all take it.
-    /// What was written by then stays, and a second try is refused: whoever runs it must look.
-    pub async fn initialize(
-        options: Options,
-        marker: &[u8],
-        deadline: Deadline,
-    ) -> Result<Self, StoreError> {
+    /// [`StoreError::Unavailable`] where a server cannot be reached, or is not fit.
+    pub async fn vacant(options: Options, deadline: Deadline) -> Result<Vacant, StoreError> {
         let store = Self::connect(options, deadline).await?;
         let survey = store.survey(deadline).await?;
         let present = survey.buckets - survey.missing;
@@ -134,14 +149,13 @@ impl Redis {
         for node in &store.topology.table().nodes {
             refuse_records(node, deadline).await?;
         }
-        for node in &store.topology.table().nodes {
-            store.mark(node, marker, deadline).await?;
-        }
-        store.remember(marker.to_vec());
-        Ok(store)
+        Ok(Vacant(store))
     }
 
     /// Opens the dataset that is there. It never makes one.
+    ///
+    /// [`Store::check`] is to be called about once a second from then on: it is also what asks sentinels
+    /// whether they have another primary by now.
     ///
     /// # Errors
     /// [`StoreError::Incomplete`] where a bucket has no marker or the buckets' markers differ;
