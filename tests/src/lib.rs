@@ -273,6 +273,15 @@ impl Drop for Server {
     }
 }
 
+/// Hides from a command what configures the tests, or a server of whoever runs them.
+pub fn unconfigure(command: &mut Command) {
+    for (variable, _) in std::env::vars_os() {
+        if variable.as_encoded_bytes().starts_with(b"TWINLOCK_") {
+            command.env_remove(variable);
+        }
+    }
+}
+
 /// Runs a command that is expected to end soon; gives its exit status, its output and its errors.
 pub fn finish(command: &mut Command) -> (Option<i32>, String, String) {
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -303,12 +312,7 @@ fn command(directory: &Path, options: &Options, name: &str) -> Command {
         }
     };
     command.arg(name).current_dir(directory);
-    // What configures the tests, or a server of whoever runs them, is not to configure this one.
-    for (variable, _) in std::env::vars_os() {
-        if variable.as_encoded_bytes().starts_with(b"TWINLOCK_") {
-            command.env_remove(variable);
-        }
-    }
+    unconfigure(&mut command);
     if options.file.is_some() {
         command.args(["--config", "twinlock.toml"]);
     }
