@@ -186,6 +186,9 @@ impl Life {
         for _ in 0..ACTS {
             sleep(self.pause(60)).await;
             self.world.set_storm(self.world.roll(60) as u32);
+            if self.world.roll(4) == 0 {
+                self.world.jump_forward(Duration::from_millis(self.world.roll(60_000)));
+            }
             if self.acknowledging != Acknowledging::NoFailover && self.world.roll(3) == 0 {
                 self.world.fail_over();
             }
