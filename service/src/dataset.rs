@@ -167,6 +167,12 @@ fn options(config: &config::Redis) -> Result<Options> {
     let addresses =
         config.urls.iter().map(|url| Address::parse(url)).collect::<Result<Vec<_>, _>>();
     let addresses = addresses.context("store.redis.urls")?;
+    ensure!(
+        config.mode == RedisMode::Standalone
+            || !addresses.iter().any(|address| matches!(address, Address::Unix(_))),
+        "store.redis.urls: a socket leads to one server alone; write the hosts' addresses, or set \
+         store.redis.mode to standalone"
+    );
     let layout = match (config.mode, addresses.as_slice()) {
         (RedisMode::Standalone, [address]) => Layout::Standalone(address.clone()),
         (RedisMode::Standalone, _) => bail!("store.redis.urls: write one address"),

@@ -58,9 +58,10 @@ struct Running {
 }
 
 impl Server {
-    /// Starts one that keeps an append-only file; the arguments come after those.
+    /// Starts one that keeps an append-only file and syncs it at every write, so that it may be killed at
+    /// any time; the arguments come after those.
     pub fn start(program: Program, arguments: &[&str]) -> Self {
-        let mut all = vec!["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"];
+        let mut all = vec!["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
         all.extend(arguments);
         Self::start_bare(program, &all)
     }

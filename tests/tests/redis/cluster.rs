@@ -1,12 +1,16 @@
 //! A Cluster that is laid out anew while it is used, and one that loses a node.
 
-use super::{Cluster, Program, ample, blocking, initialize, options, suite, user};
+use super::{
+    Cluster, Program, RIGHTS, RIGHTS_IN_A_CLUSTER, ample, blocking, initialize, options, suite,
+    user,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use twinlock_engine::deadline::Deadline;
-use twinlock_engine::store::{Store, StoreError, Swapped};
+use twinlock_engine::store::redis::Options;
+use twinlock_engine::store::{Durability, Store, StoreError, Swap, Swapped};
 
 /// The key of a user, as the format at rest has it.
 fn key_of(cluster: &Cluster, name: &str) -> String {
@@ -126,6 +130,46 @@ async fn a_slot_between_two_nodes_is_found_at_the_one_that_has_it() {
     assert_eq!(swapped, Swapped::Done);
     target.command("SCRIPT FLUSH");
     assert_eq!(suite::version(&store, &user(1)).await, Some(next), "and in full where it must");
+}
+
+/// With the rights that are documented and no others, through a moved slot, with a wait for disks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_the_documented_rights_will_do() {
+    let cluster = blocking(|| Cluster::start(Program::Valkey)).await;
+    for node in &cluster.nodes {
+        node.command(&format!("ACL SETUSER twinlock on >secret {RIGHTS} {RIGHTS_IN_A_CLUSTER}"));
+    }
+    let options = Options {
+        username: Some("twinlock".into()),
+        password: Some("secret".to_owned().into()),
+        // Without replicas no wait can succeed; that it is allowed shows in the cause.
+        acknowledging_replicas: 0,
+        ..options(cluster.layout())
+    };
+    let redis = initialize(options.clone()).await;
+    let store: Arc<dyn Store> = redis.clone();
+    for n in 0..20 {
+        assert_eq!(suite::write(&store, &user(n), None, b"here").await.0, Swapped::Done);
+    }
+    store.check(ample()).await.expect("every bucket has its marker");
+    assert_eq!(redis.warnings(), [""; 0]);
+    let mut scan = redis.scan();
+    let mut found = 0;
+    while let Some(page) = scan.next(ample()).await.expect("a page") {
+        found += page.len();
+    }
+    assert_eq!(found, 20);
+    let slot = cluster.nodes[0].slot_of(&key_of(&cluster, "user-1"));
+    let from = cluster.node_of(slot);
+    move_slot(&cluster, slot, from, (from + 1) % 3);
+    assert!(suite::record(&store, &user(1)).await.is_some());
+
+    let waiting = super::open(Options { acknowledging_replicas: 1, ..options }).await;
+    let change = suite::change(&user(30), None, Some(b"x"), None);
+    let change = Swap { durability: Durability::Enrollment, ..change };
+    let swapped = waiting.swap(change, Deadline::after(Duration::from_millis(1500))).await;
+    let Err(StoreError::Unavailable { cause, .. }) = swapped else { panic!("{swapped:?}") };
+    assert!(cause.contains("0 of 1 replicas"), "{cause}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,8 +11,7 @@ use twinlock_engine::store::{Store, StoreError, Swapped};
 
 /// A server that keeps every write, and a store on it that waits `timeout` for an answer.
 async fn start(arguments: &[&str], timeout: Duration) -> (Server, Arc<dyn Store>) {
-    let arguments = [&["--appendfsync", "always"], arguments].concat();
-    let server = Server::start(Program::Redis, &arguments);
+    let server = Server::start(Program::Redis, arguments);
     let store = initialize(Options { timeout, ..options(layout_of(&server)) }).await;
     (server, store)
 }

@@ -97,8 +97,7 @@ async fn on_two_disks() -> (Arc<dyn Store>, Kept) {
         acknowledge_attempts: true,
         ..options(standalone(&it.primary.url()))
     };
-    shared("two disks", || Replicated::start(Program::Valkey, &["--appendfsync", "always"]), how)
-        .await
+    shared("two disks", || Replicated::start(Program::Valkey, &[]), how).await
 }
 
 async fn over_tls() -> (Arc<dyn Store>, Kept) {
@@ -214,6 +213,9 @@ impl Secured {
 /// The rights that Twinlock needs, as `docs/operating-redis.md` has them.
 const RIGHTS: &str = "~twinlock:* +get +set +del +getrange +pexpiretime +time +eval +evalsha +scan \
                       +ping +info +role +wait +config|get";
+
+/// What a Cluster asks for on top, and a wait for disks.
+const RIGHTS_IN_A_CLUSTER: &str = "+cluster|slots +asking +waitaof";
 
 /// A server where nobody but a user with Twinlock's rights may do anything, the tests themselves apart.
 fn start_with_user() -> Server {

@@ -20,7 +20,7 @@ fn lasting(swap: Swap) -> Swap {
 }
 
 async fn confirmed_or_not(program: Program) {
-    let servers = blocking(move || Replicated::start(program, &["--appendfsync", "always"])).await;
+    let servers = blocking(move || Replicated::start(program, &[])).await;
     let store = store_of(&servers, 1).await;
     assert!(store.waits_for(Durability::Enrollment) && !store.waits_for(Durability::Attempt));
     let change = lasting(suite::change(&user(1), None, Some(b"one"), None));

@@ -7,6 +7,7 @@ use super::keys::Bucket;
 use super::server::text;
 use super::topology::Table;
 use crate::deadline::Deadline;
+use crate::entropy;
 use redis::{Cmd, Value, cmd};
 
 /// The primary of each bucket. The nodes that are connected are asked first, then the others that are
@@ -21,7 +22,10 @@ pub(super) async fn owners(
     let mut question = cmd("CLUSTER");
     question.arg("SLOTS");
     let mut cause = "there is no node to ask".to_owned();
-    for node in &table.nodes {
+    // Who begins differs, so that one that hangs does not hold up every try.
+    let [chance] = entropy::bytes();
+    let (first, last) = table.nodes.split_at(usize::from(chance) % table.nodes.len().max(1));
+    for node in last.iter().chain(first) {
         let Some(live) = node.connected() else { continue };
         match live.connection().send(&question, until.within(connector.timeout)).await {
             Ok(answer) => match read(&answer, &node.address) {

@@ -3,16 +3,13 @@
 //! Every load that finds no record looks at the marker itself: that is what keeps answers right. What is
 //! here looks at many of them ahead of that, so that an operator learns of a loss before a user does.
 
-use super::connection::Connection;
-use super::fault;
 use super::keys::{BUCKETS, Bucket};
-use crate::deadline::Deadline;
 use redis::{Pipeline, Value, cmd};
 
 /// What was found where markers should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Survey {
-    /// How many buckets were looked at.
+    /// How many buckets were looked at; those that are elsewhere do not count.
     pub(super) buckets: usize,
     /// How many have no marker.
     pub(super) missing: usize,
@@ -23,14 +20,20 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// A survey that compares with what the markers must be.
+    pub(super) fn against(marker: &[u8]) -> Self {
+        Self { marker: Some(marker.to_vec()), ..Self::default() }
+    }
+
     /// Adds what is under the key of a bucket's marker.
-    pub(super) fn add(&mut self, found: Option<Vec<u8>>) {
-        self.buckets += 1;
+    pub(super) fn add(&mut self, found: Found) {
         match (found, &self.marker) {
-            (None, _) => self.missing += 1,
-            (Some(found), None) => self.marker = Some(found),
-            (Some(found), Some(marker)) => self.foreign += usize::from(found != *marker),
+            (Found::Elsewhere, _) => return,
+            (Found::Nothing, _) => self.missing += 1,
+            (Found::Marker(found), None) => self.marker = Some(found),
+            (Found::Marker(found), Some(marker)) => self.foreign += usize::from(found != *marker),
         }
+        self.buckets += 1;
     }
 
     /// What is wrong, as a sentence for an operator.
@@ -55,47 +58,41 @@ impl Survey {
     }
 }
 
-/// Reads the markers of some buckets, all of one server; the error says why that could not be done.
-pub(super) async fn read(
-    connection: &Connection,
-    buckets: &[Bucket],
-    until: Deadline,
-) -> Result<Vec<Option<Vec<u8>>>, String> {
-    if buckets.is_empty() {
-        return Ok(Vec::new());
-    }
+/// What is under the key of one marker.
+pub(super) enum Found {
+    Marker(Vec<u8>),
+    Nothing,
+    /// The bucket is no longer this server's, or on its way to another one.
+    Elsewhere,
+}
+
+/// The question for the markers of some buckets, all of one server.
+pub(super) fn question(buckets: &[Bucket]) -> Pipeline {
     let mut reads = Pipeline::with_capacity(buckets.len());
     for bucket in buckets {
         let mut read = cmd("GET");
         read.arg(bucket.marker());
         reads.add_command(read);
     }
-    let answers = connection.send_all(&reads, until).await.map_err(fault::Fault::into_cause)?;
+    reads
+}
+
+/// What the answers to it say, bucket by bucket; the error says why a server did not tell.
+pub(super) fn read(answers: Vec<Value>) -> Result<Vec<Found>, String> {
     answers
         .into_iter()
         .map(|answer| match answer {
-            Value::Nil => Ok(None),
-            Value::BulkString(marker) => Ok(Some(marker)),
-            // A key of another type: something that is no marker.
-            Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Some(Vec::new())),
-            Value::ServerError(error) => Err(error.to_string()),
+            Value::Nil => Ok(Found::Nothing),
+            Value::BulkString(marker) => Ok(Found::Marker(marker)),
+            Value::ServerError(error) => match error.code() {
+                // A key of another type: something that is no marker.
+                "WRONGTYPE" => Ok(Found::Marker(Vec::new())),
+                "MOVED" | "ASK" => Ok(Found::Elsewhere),
+                _ => Err(error.to_string()),
+            },
             _ => Err("the server answered something else".into()),
         })
         .collect()
-}
-
-/// Compares the markers of some buckets, all of one server, with what they must be.
-pub(super) async fn survey(
-    connection: &Connection,
-    buckets: &[Bucket],
-    marker: &[u8],
-    until: Deadline,
-) -> Result<Survey, String> {
-    let mut survey = Survey { marker: Some(marker.to_vec()), ..Survey::default() };
-    for found in read(connection, buckets, until).await? {
-        survey.add(found);
-    }
-    Ok(survey)
 }
 
 #[cfg(test)]
@@ -106,15 +103,16 @@ mod tests {
     fn a_survey_says_how_much_is_missing() {
         let mut survey = Survey::default();
         for _ in 0..1000 {
-            survey.add(Some(b"one".to_vec()));
+            survey.add(Found::Marker(b"one".to_vec()));
         }
         assert_eq!(survey.fault(), None);
         for _ in 0..24 {
-            survey.add(None);
+            survey.add(Found::Nothing);
         }
         let fault = survey.fault().expect("a fault");
         assert!(fault.starts_with("24 of the 1024 buckets have no marker"), "{fault}");
-        survey.add(Some(b"two".to_vec()));
+        survey.add(Found::Elsewhere);
+        survey.add(Found::Marker(b"two".to_vec()));
         let fault = survey.fault().expect("a fault");
         assert!(fault.contains("1 of the 1025 buckets have the marker of another"), "{fault}");
     }

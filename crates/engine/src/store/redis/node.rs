@@ -8,10 +8,12 @@ use super::address::Address;
 use super::connection::{Connection, Connector};
 use super::fault::Fault;
 use super::keys::Bucket;
-use super::markers;
+use super::markers::{self, Found, Survey};
 use super::server::{self, Facts};
+use super::unavailable;
 use crate::deadline::Deadline;
 use crate::entropy;
+use crate::store::StoreError;
 use redis::{Cmd, Pipeline, Value, cmd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -153,20 +155,42 @@ impl Node {
     /// Looks at all markers of this server where the last look found something wrong, else at some of
     /// them; the error says what is wrong.
     pub(super) async fn check(self: &Arc<Self>, until: Deadline) -> Result<(), Defect> {
-        let live = self.live(until).await.map_err(Defect::Unreachable)?;
-        self.examine_again(&live, until).await.map_err(Defect::Unreachable)?;
+        let mut checked = self.check_once(until).await;
+        // That a connection was closed since it was last used says nothing about the server.
+        if matches!(checked, Err(Defect::Unanswered(Fault::NotSent(_) | Fault::Broken(_)))) {
+            checked = self.check_once(until).await;
+        }
+        checked
+    }
+
+    async fn check_once(self: &Arc<Self>, until: Deadline) -> Result<(), Defect> {
+        let live = self.live(until).await.map_err(Defect::Unfit)?;
+        self.examine_again(&live, until).await?;
         let (buckets, was_whole) = {
             let shared = self.shared();
             (shared.buckets.clone(), shared.defect.is_none())
         };
         if was_whole {
-            let some = sample(&buckets);
-            self.survey(&live, &some, until).await.map_err(Defect::Unreachable)?;
+            self.survey(&live, &sample(&buckets), until).await?;
         }
         if self.shared().defect.is_some() {
-            self.survey(&live, &buckets, until).await.map_err(Defect::Unreachable)?;
+            self.survey(&live, &buckets, until).await?;
         }
         self.shared().defect.clone().map_or(Ok(()), |defect| Err(Defect::Incomplete(defect)))
+    }
+
+    /// Reads the markers of the server's buckets.
+    pub(super) async fn markers(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        buckets: &[Bucket],
+        until: Deadline,
+    ) -> Result<Vec<Found>, Defect> {
+        if buckets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.send_all(live, &markers::question(buckets), until).await?;
+        markers::read(answers).map_err(Defect::Unfit)
     }
 
     /// Tells the server's buckets. Those of a live server are looked at where they are new ones.
@@ -218,8 +242,10 @@ impl Node {
         let Settings { connector, is_cluster, .. } = &*self.settings;
         let until = Deadline::after(connector.timeout);
         let connection = connector.connect(&self.address, until).await?;
-        let facts = server::examine(&connection, *is_cluster, until)
-            .await
+        let answers = connection.send_all(&server::questions(), until).await;
+        let facts = answers
+            .map_err(Fault::into_cause)
+            .and_then(|answers| server::facts(&answers, *is_cluster))
             .map_err(|cause| format!("{} cannot be used: {cause}", self.address))?;
         for warning in &facts.warnings {
             tracing::warn!(server = %self.address, "{warning}");
@@ -233,13 +259,18 @@ impl Node {
     }
 
     /// Asks a server again what it is, from time to time: its settings may be changed while it runs.
-    async fn examine_again(&self, live: &Live, until: Deadline) -> Result<(), String> {
+    async fn examine_again(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        until: Deadline,
+    ) -> Result<(), Defect> {
         if !lock(&live.due).remaining().is_zero() {
             return Ok(());
         }
-        let facts = server::examine(&live.connection, self.settings.is_cluster, until).await;
-        *lock(&live.facts) =
-            facts.map_err(|cause| format!("{} cannot be used: {cause}", self.address))?;
+        let answers = self.send_all(live, &server::questions(), until).await?;
+        let facts = server::facts(&answers, self.settings.is_cluster);
+        *lock(&live.facts) = facts
+            .map_err(|cause| Defect::Unfit(format!("{} cannot be used: {cause}", self.address)))?;
         *lock(&live.due) = Deadline::after(EXAMINED_FOR);
         Ok(())
     }
@@ -257,10 +288,12 @@ impl Node {
         live: &Arc<Live>,
         buckets: &[Bucket],
         until: Deadline,
-    ) -> Result<(), String> {
+    ) -> Result<(), Defect> {
         let Some(marker) = self.settings.marker.get() else { return Ok(()) };
-        let limit = until.within(self.settings.connector.timeout);
-        let survey = markers::survey(&live.connection, buckets, marker, limit).await?;
+        let mut survey = Survey::against(marker);
+        for found in self.markers(live, buckets, until).await? {
+            survey.add(found);
+        }
         let found = survey.fault();
         let mut shared = self.shared();
         if found != shared.defect {
@@ -332,8 +365,28 @@ impl Node {
 
 /// Why a server is not as it should be.
 pub(super) enum Defect {
-    Unreachable(String),
+    /// It did not answer.
+    Unanswered(Fault),
+    /// It cannot be reached or used.
+    Unfit(String),
+    /// Its markers are not as they must be.
     Incomplete(String),
+}
+
+impl From<Fault> for Defect {
+    fn from(fault: Fault) -> Self {
+        Self::Unanswered(fault)
+    }
+}
+
+impl From<Defect> for StoreError {
+    fn from(defect: Defect) -> Self {
+        match defect {
+            Defect::Unanswered(fault) => unavailable(fault.into_cause(), false),
+            Defect::Unfit(cause) => unavailable(cause, false),
+            Defect::Incomplete(cause) => Self::Incomplete(cause),
+        }
+    }
 }
 
 impl Live {

@@ -99,9 +99,10 @@ pub(super) fn loaded(answer: Value, marker: &[u8]) -> Result<Loaded, StoreError>
     let mut parts = parts.into_iter();
     let now = time(parts.next()).ok_or_else(strange)?;
     match parts.next() {
-        Some(Value::BulkString(value)) => {
-            let record = version(&value).map(|version| (version, value[VERSION..].to_vec()));
-            Ok(Loaded { record: Some(record.ok_or_else(strange)?), now })
+        Some(Value::BulkString(mut value)) => {
+            let version = version(&value).ok_or_else(strange)?;
+            value.drain(..VERSION);
+            Ok(Loaded { record: Some((version, value)), now })
         }
         Some(Value::Nil) => match parts.next() {
             Some(Value::BulkString(found)) if found == marker => Ok(Loaded { record: None, now }),

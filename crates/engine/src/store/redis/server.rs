@@ -1,7 +1,5 @@
 //! What is asked of a server before it is trusted with a record.
 
-use super::connection::Connection;
-use crate::deadline::Deadline;
 use redis::{Pipeline, Value, cmd};
 
 /// The oldest Redis that will do: scripts that say what they are, and expiry times in SET.
@@ -20,25 +18,24 @@ pub(super) struct Facts {
     pub(super) warnings: Vec<String>,
 }
 
-/// Asks a server what it is; the error says why it cannot be used, and what mends that.
-pub(super) async fn examine(
-    connection: &Connection,
-    is_cluster: bool,
-    until: Deadline,
-) -> Result<Facts, String> {
+/// What a server is asked.
+pub(super) fn questions() -> Pipeline {
     let mut questions = Pipeline::new();
     questions.add_command(cmd("INFO"));
     questions.add_command(cmd("ROLE"));
     let mut settings = cmd("CONFIG");
     settings.arg("GET").arg("maxmemory-policy").arg("save").arg("appendfsync");
     questions.add_command(settings);
-    let answers =
-        connection.send_all(&questions, until).await.map_err(|fault| fault.into_cause())?;
-    let [info, role, settings] = answers.as_slice() else {
+    questions
+}
+
+/// What the answers say; the error says why the server cannot be used, and what mends that.
+pub(super) fn facts(answers: &[Value], is_cluster: bool) -> Result<Facts, String> {
+    let [info, role, settings] = answers else {
         return Err("it answered something else".into());
     };
     if let Value::ServerError(error) = info
-        && matches!(error.code(), "NOAUTH" | "LOADING" | "ERR")
+        && matches!(error.code(), "NOAUTH" | "LOADING")
     {
         return Err(error.to_string());
     }
