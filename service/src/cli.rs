@@ -5,12 +5,14 @@ mod console;
 mod doctor;
 mod elevate;
 mod enroll;
+mod erase;
 mod failure;
 mod health;
 mod json;
 mod operate;
 mod proof;
 mod recovery_key;
+mod reset;
 mod status;
 mod time;
 mod unenroll;
@@ -61,6 +63,8 @@ pub enum ClientCommand {
     Elevate(elevate::ElevateArguments),
     Unenroll(unenroll::UnenrollArguments),
     Status(status::StatusArguments),
+    Erase(erase::EraseArguments),
+    Reset(reset::ResetArguments),
     Health(health::HealthArguments),
 }
 
@@ -77,6 +81,8 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Elevate(arguments) => elevate::elevate(arguments, &console).await,
         ClientCommand::Unenroll(arguments) => unenroll::unenroll(arguments, &console).await,
         ClientCommand::Status(arguments) => status::status(arguments, &console).await,
+        ClientCommand::Erase(arguments) => erase::erase(arguments, &console).await,
+        ClientCommand::Reset(arguments) => reset::reset(arguments, &console).await,
         ClientCommand::Health(arguments) => {
             let healthy = health::health(arguments, &console).await.unwrap_or_else(|failure| {
                 console.report(&failure);
@@ -102,6 +108,8 @@ impl ClientCommand {
             Self::Elevate(arguments) => &arguments.connection,
             Self::Unenroll(arguments) => &arguments.connection,
             Self::Status(arguments) => &arguments.connection,
+            Self::Erase(arguments) => &arguments.connection,
+            Self::Reset(arguments) => &arguments.connection,
             Self::Health(arguments) => &arguments.connection,
         }
     }

@@ -1,11 +1,16 @@
 //! The gRPC edge: the services, who may call them, and the limits that hold for all.
 
+mod admin;
 mod convert;
+mod operator;
+mod parse;
 mod status;
 mod two_step;
 
 use crate::callers::{Caller, Callers};
 use crate::config::Role;
+use admin::Admin;
+use operator::Operator;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::metadata::MetadataMap;
@@ -15,7 +20,10 @@ use tonic::{Request, Status};
 use twinlock_core::Reason;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::{Call, ClientContext, Engine};
+use twinlock_proto::v1::admin_service_server::AdminServiceServer;
+use twinlock_proto::v1::operator_service_server::OperatorServiceServer;
 use twinlock_proto::v1::two_step_service_server::TwoStepServiceServer;
+use two_step::TwoStep;
 
 /// The most bytes of a request: the longest fields together are a tenth of it.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -44,21 +52,38 @@ impl Context {
             client: ClientContext::default(),
             deadline,
             request_id: None,
+            actor: None,
         };
         Ok((call, request.into_inner()))
     }
 }
 
 /// `TwoStepService`, for callers with the role `product`.
-pub fn two_step(
+pub fn two_step(context: Context, callers: Arc<Callers>) -> Guarded<TwoStepServiceServer<TwoStep>> {
+    let guard = Authenticate { callers, role: Role::Product, deadline: context.deadline };
+    let service = TwoStepServiceServer::new(TwoStep(context));
+    InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), guard)
+}
+
+/// `AdminService`, for callers with the role `admin`.
+pub fn admin(context: Context, callers: Arc<Callers>) -> Guarded<AdminServiceServer<Admin>> {
+    let guard = Authenticate { callers, role: Role::Admin, deadline: context.deadline };
+    let service = AdminServiceServer::new(Admin(context));
+    InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), guard)
+}
+
+/// `OperatorService`, for callers with the role `operator`.
+pub fn operator(
     context: Context,
     callers: Arc<Callers>,
-) -> InterceptedService<TwoStepServiceServer<two_step::TwoStep>, Authenticate> {
-    let admit = Authenticate { callers, role: Role::Product, deadline: context.deadline };
-    let service = TwoStepServiceServer::new(two_step::TwoStep(context))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    InterceptedService::new(service, admit)
+) -> Guarded<OperatorServiceServer<Operator>> {
+    let guard = Authenticate { callers, role: Role::Operator, deadline: context.deadline };
+    let service = OperatorServiceServer::new(Operator(context));
+    InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), guard)
 }
+
+/// A service that lets in only those who may call it.
+pub type Guarded<S> = InterceptedService<S, Authenticate>;
 
 /// Lets in whoever may act in a role, and tells the service who it is and how long the call may take.
 #[derive(Clone)]

@@ -49,6 +49,7 @@ pub fn policy(config: &Config) -> Result<Policy, Malformed> {
             authorities: config.enforcement.authorities.clone(),
             grace: config.enforcement.grace,
         },
+        administrators: config.admin.users.clone(),
     })
 }
 

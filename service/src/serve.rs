@@ -33,7 +33,8 @@ const TO_ARRIVE: Duration = Duration::from_secs(1);
 /// How many calls one connection may have at once; further ones wait in the client. A caller that floods
 /// one connection slows down itself alone.
 const STREAMS_PER_CONNECTION: u32 = 200;
-const SERVICES: [&str; 2] = ["", "twinlock.v1.TwoStepService"];
+const SERVICES: [&str; 4] =
+    ["", "twinlock.v1.TwoStepService", "twinlock.v1.AdminService", "twinlock.v1.OperatorService"];
 
 /// Serves until the process is told to stop, and then until the last call has ended.
 pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
@@ -62,7 +63,9 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(grpc::two_step(context, callers));
+        .add_service(grpc::two_step(context.clone(), callers.clone()))
+        .add_service(grpc::admin(context.clone(), callers.clone()))
+        .add_service(grpc::operator(context, callers));
     let (stopping, stopped) = watch::channel(());
     let (address, serving) = listen(&config.server, router, stopped).await?;
     greet(config, &address, &probes, is_first_try);

@@ -15,8 +15,6 @@ use twinlock_engine::clock;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::store::embedded::Embedded;
 use twinlock_engine::store::{Durability, RecordKey, Store, StoreError, Swap, Swapped, Version};
-use twinlock_proto::v1::admin_service_client::AdminServiceClient;
-use twinlock_proto::v1::{ClearBackoffRequest, ImportEnrollmentRequest, UnenrollUserRequest};
 use twinlock_tests::scenario::{self, End, Grpc, Reasons, Refusal, Runner, Scenario};
 use twinlock_tests::{Options, Server, User};
 
@@ -28,19 +26,10 @@ const BY_TESTS: &[(Reason, &str)] = &[
     (Reason::SecretUnreadable, "a_record_under_another_users_key_is_unreadable"),
 ];
 
-/// Reasons of AdminService, which this release does not have.
-const OF_ADMIN_SERVICE: &[Reason] = &[
-    Reason::AdminNotEnrolled,
-    Reason::SelfUnenroll,
-    Reason::UserNotFound,
-    Reason::AlreadyEnrolled,
-];
-
 #[test]
 fn every_reason_is_produced_by_a_test() {
     let source = include_str!("reasons.rs");
-    let mut produced: BTreeSet<&str> =
-        OF_ADMIN_SERVICE.iter().map(|reason| reason.as_str()).collect();
+    let mut produced: BTreeSet<&str> = BTreeSet::new();
     for (reason, test) in BY_TESTS {
         let body = source.split_once(&format!("fn {test}()")).expect("the test is here").1;
         let body = body.split("\n}\n").next().unwrap_or_default();
@@ -73,7 +62,9 @@ fn scenarios_call_every_method_and_expect_every_decision_on_a_login() {
     let scenarios = scenarios();
     let methods: BTreeSet<String> =
         scenarios.iter().flat_map(Scenario::calls).map(|call| call.method.clone()).collect();
-    for method in scenario::methods("TwoStepService") {
+    let admin = ["UnenrollUser", "ClearBackoff", "ImportEnrollment", "EraseUser", "ResetUser"];
+    let all = scenario::methods("TwoStepService").into_iter().chain(admin.map(str::to_owned));
+    for method in all {
         assert!(methods.contains(&method), "no scenario calls {method}");
     }
     let expected: BTreeSet<&str> = scenarios
@@ -88,26 +79,6 @@ fn scenarios_call_every_method_and_expect_every_decision_on_a_login() {
         .collect();
     let all: BTreeSet<&str> = Ground::ALL.iter().map(|ground| ground.as_str()).collect();
     assert_eq!(expected, all);
-}
-
-#[tokio::test]
-async fn reasons_of_the_admin_service_wait_for_it() {
-    let server = Server::start_default();
-    let mut admin = AdminServiceClient::new(server.channel().await);
-    let codes = [
-        admin.unenroll_user(UnenrollUserRequest::default()).await.err().map(|status| status.code()),
-        admin.clear_backoff(ClearBackoffRequest::default()).await.err().map(|status| status.code()),
-        admin
-            .import_enrollment(ImportEnrollmentRequest::default())
-            .await
-            .err()
-            .map(|status| status.code()),
-    ];
-    assert_eq!(
-        codes,
-        [Some(Code::Unimplemented); 3],
-        "AdminService is there: write scenarios for its reasons and empty OF_ADMIN_SERVICE"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! The answers that a repeat may have again, as bytes to be sealed in a receipt.
 
 use crate::Timestamp;
+use crate::admin::Target;
+use crate::backoff::Charge;
 use crate::enrollment::{Begun, Confirmed};
 use crate::login::{Ground, Owed, Verdict};
 use crate::record::Method;
@@ -53,6 +55,8 @@ struct Wire {
     notify: bool,
     #[prost(bool, tag = "11")]
     remind: bool,
+    #[prost(message, optional, tag = "12")]
+    target: Option<WireTarget>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -93,6 +97,64 @@ impl Answer for Begun {
     }
 
     fn holds_key(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Clone, PartialEq, Message, Zeroize)]
+struct WireTarget {
+    #[prost(bool, tag = "1")]
+    is_known: bool,
+    #[prost(uint64, optional, tag = "2")]
+    enrolled_at: Option<u64>,
+    #[prost(uint32, tag = "3")]
+    second_factor: u32,
+    #[prost(uint32, tag = "4")]
+    password: u32,
+}
+
+impl Answer for Target {
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut wire = Wire::default();
+        wire.target = Some(WireTarget {
+            is_known: self.is_known,
+            enrolled_at: self.enrolled_at.map(Timestamp::as_millis),
+            second_factor: self.second_factor.0,
+            password: self.password.0,
+        });
+        write(&wire)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let target = Wire::decode(bytes).ok()?.target.take()?;
+        Some(Self {
+            is_known: target.is_known,
+            enrolled_at: target.enrolled_at.map(Timestamp::from_millis),
+            second_factor: Charge(target.second_factor),
+            password: Charge(target.password),
+        })
+    }
+}
+
+impl Answer for Option<Issued> {
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut wire = Wire::default();
+        if let Some(issued) = self {
+            put_issued(&mut wire, issued);
+        }
+        write(&wire)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(issued(&Wire::decode(bytes).ok()?))
+    }
+
+    fn holds_key(&self) -> bool {
+        self.is_some()
+    }
+
+    /// It tells of an imported enrollment, with a key or without.
+    fn is_lasting(&self) -> bool {
         true
     }
 }

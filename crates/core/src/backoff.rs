@@ -80,7 +80,7 @@ pub enum Gate {
 
 /// One counted failure, by which it can be taken away again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Charge(u32);
+pub struct Charge(pub(crate) u32);
 
 impl Counter {
     /// Whether an attempt may be looked at now.

@@ -47,6 +47,7 @@ pub enum EventKind {
     Enrolled,
     AuthenticatorChanged,
     Unenrolled,
+    UnenrolledByAdmin,
     Verified,
     VerifyFailed,
     CodeReused,
@@ -59,8 +60,10 @@ pub enum EventKind {
     ElevationDropped,
     EnrollmentRequired,
     LoginDenied,
+    BackoffCleared,
     PasswordSet,
     PasswordCleared,
+    Imported,
     LegacyLogin,
 }
 
@@ -72,6 +75,7 @@ impl EventKind {
             Self::Enrolled => "ENROLLED",
             Self::AuthenticatorChanged => "AUTHENTICATOR_CHANGED",
             Self::Unenrolled => "UNENROLLED",
+            Self::UnenrolledByAdmin => "UNENROLLED_BY_ADMIN",
             Self::Verified => "VERIFIED",
             Self::VerifyFailed => "VERIFY_FAILED",
             Self::CodeReused => "CODE_REUSED",
@@ -84,8 +88,10 @@ impl EventKind {
             Self::ElevationDropped => "ELEVATION_DROPPED",
             Self::EnrollmentRequired => "ENROLLMENT_REQUIRED",
             Self::LoginDenied => "LOGIN_DENIED",
+            Self::BackoffCleared => "BACKOFF_CLEARED",
             Self::PasswordSet => "PASSWORD_SET",
             Self::PasswordCleared => "PASSWORD_CLEARED",
+            Self::Imported => "IMPORTED",
             Self::LegacyLogin => "LEGACY_LOGIN",
         }
     }

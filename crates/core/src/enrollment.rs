@@ -116,6 +116,11 @@ pub fn confirm(
         let event = EventKind::VerifyFailed.by(Method::Totp);
         return second_factor::refuse(record, policy, now, Refusal::InvalidCode, event);
     };
+    // The time also names the enrollment, so a change of app never repeats it.
+    let enrolled_at = match &record.authenticator {
+        Some(previous) => now.max(previous.enrolled_at.after(Duration::from_millis(1))),
+        None => now,
+    };
     let event = if record.is_enrolled() {
         record.elevations.retain(|elevation| session.contains(&elevation.session));
         EventKind::AuthenticatorChanged
@@ -128,11 +133,11 @@ pub fn confirm(
         secret: pending.secret,
         parameters,
         last_step: Some(step),
-        enrolled_at: now,
+        enrolled_at,
     });
     record.second_factor_failures = record.second_factor_failures.succeeded();
     let issued = second_factor::issue(&mut record, now, fresh);
-    let confirmed = Confirmed { issued, enrolled_at: now };
+    let confirmed = Confirmed { issued, enrolled_at };
     Decision::changed(confirmed, record, vec![event.by(Method::Totp)]).lasting()
 }
 

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 #![allow(clippy::result_large_err, reason = "a refused admission is a whole decision, moved once")]
 
+pub mod admin;
 pub mod answer;
 pub mod backoff;
 pub mod decision;

@@ -22,6 +22,8 @@ pub struct Policy {
     pub elevation: ElevationPolicy,
     /// How logins are decided.
     pub login: LoginPolicy,
+    /// Who may be an administrator; with none, whoever a caller with that role names.
+    pub administrators: Vec<String>,
 }
 
 impl Default for Policy {
@@ -34,6 +36,7 @@ impl Default for Policy {
             pending_lifetime: Duration::from_secs(600),
             elevation: ElevationPolicy::default(),
             login: LoginPolicy::default(),
+            administrators: Vec::new(),
         }
     }
 }

@@ -149,6 +149,19 @@ impl Record {
         wire::encode(self)
     }
 
+    /// Whether anything is known of the user: more than that requests were answered.
+    pub fn is_known(&self) -> bool {
+        self.authenticator.is_some()
+            || self.pending.is_some()
+            || self.recovery.is_some()
+            || self.password.is_some()
+            || self.enforced_since.is_some()
+            || self.unenrolled_at.is_some()
+            || self.second_factor_failures.failures > 0
+            || self.password_failures.failures > 0
+            || !self.elevations.is_empty()
+    }
+
     /// Whether the user has an active authenticator.
     pub fn is_enrolled(&self) -> bool {
         self.authenticator.is_some()

@@ -49,6 +49,23 @@ pub enum Refusal {
     /// `elevation.allow_asserted` is off.
     #[error("The configuration does not allow asserted elevation. Elevate with a password.")]
     AssertionNotAllowed,
+    /// The administrator has no active authenticator to prove it with.
+    #[error("The administrator is not enrolled. Enroll the administrator first.")]
+    AdminNotEnrolled,
+    /// `admin.users` does not list the name.
+    #[error("admin.users does not list this administrator. Add the name, or let another do it.")]
+    NotAnAdministrator,
+    /// An administrator who means themselves.
+    #[error(
+        "Administrators cannot unenroll themselves here. Use Unenroll from an elevated session."
+    )]
+    SelfUnenroll,
+    /// No record of the user.
+    #[error("Nothing is known of this user. Check the user_id.")]
+    UserNotFound,
+    /// An import over an active enrollment.
+    #[error("This user is enrolled already. Unenroll the user before the import.")]
+    AlreadyEnrolled,
     /// No elevation that is strong and fresh enough.
     #[error("This needs a recent proof of identity from this session. Call Elevate first.")]
     ElevationRequired,
@@ -69,6 +86,11 @@ impl Refusal {
             Self::SecondFactorRequired => Reason::SecondFactorRequired,
             Self::NoPassword => Reason::NoPassword,
             Self::AssertionNotAllowed => Reason::AssertionNotAllowed,
+            Self::AdminNotEnrolled => Reason::AdminNotEnrolled,
+            Self::NotAnAdministrator => Reason::CallerForbidden,
+            Self::SelfUnenroll => Reason::SelfUnenroll,
+            Self::UserNotFound => Reason::UserNotFound,
+            Self::AlreadyEnrolled => Reason::AlreadyEnrolled,
             Self::ElevationRequired => Reason::ElevationRequired,
         }
     }

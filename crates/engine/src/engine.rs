@@ -1,5 +1,6 @@
 //! The calls of the API: load, let the rules decide, swap, and begin again if somebody was faster.
 
+mod admin;
 mod decide;
 mod password;
 
@@ -47,6 +48,15 @@ pub struct Call {
     pub deadline: Deadline,
     /// The caller's name for this request, so that it may be repeated.
     pub request_id: Option<RequestId>,
+    /// The administrator who does it to another user, for the audit trail.
+    pub actor: Option<UserId>,
+}
+
+impl Call {
+    /// The same call, as done by an administrator.
+    fn by(&self, administrator: UserId) -> Self {
+        Self { actor: Some(administrator), ..self.clone() }
+    }
 }
 
 /// Where an attempt came from. It changes no decision.
@@ -378,7 +388,10 @@ impl Engine {
             NewPassword::Hash(hash) => hash,
             NewPassword::Plain(password) => {
                 let permit = self.hash_permit(call).await?;
-                call.deadline.limit(permit.hash(password)).await.map_err(|_| Error::Overloaded)??
+                call.deadline
+                    .limit(permit.hash(password))
+                    .await
+                    .map_err(|_| Error::Overloaded)??
             }
         };
         let sealed = on.vault.seal(Purpose::Password, hash.expose_text().as_bytes());
@@ -507,6 +520,7 @@ fn publish(call: &Call, key: &RecordKey, events: &[Event]) {
             event = event.kind.as_str(),
             namespace = %key.namespace,
             user = %key.user,
+            actor = call.actor.as_ref().map(tracing::field::display),
             caller = call.caller,
             method = ?event.method,
             ip_address = call.client.ip_address,

@@ -30,6 +30,7 @@ fn call(request_id: Option<&str>) -> Call {
         client: ClientContext::default(),
         deadline: Deadline::after(Duration::from_secs(60)),
         request_id: request_id.map(|id| RequestId::parse(id).expect("an id")),
+        actor: None,
     }
 }
 

@@ -105,6 +105,14 @@ impl Console {
         Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// Goes on only where it is meant: `yes` says so ahead, else a person is asked.
+    pub(super) async fn require(&self, yes: bool, question: &str) -> Result<(), Failure> {
+        if yes || self.confirm(question).await? {
+            return Ok(());
+        }
+        Err(Failure::Usage("Nothing was changed. Say --yes to do it without being asked.".into()))
+    }
+
     /// Waits, with a countdown where somebody watches.
     pub(super) async fn wait(&self, duration: Duration) -> Result<(), Failure> {
         let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);

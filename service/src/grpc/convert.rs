@@ -104,7 +104,7 @@ pub fn elevation(granted: Granted) -> v1::Elevation {
     }
 }
 
-fn issued(issued: Option<&Issued>) -> (String, Option<WireTimestamp>) {
+pub fn issued(issued: Option<&Issued>) -> (String, Option<WireTimestamp>) {
     match issued {
         None => (String::new(), None),
         Some(issued) => (issued.key.expose().to_string(), Some(timestamp(issued.created_at))),

@@ -1,21 +1,20 @@
 //! `TwoStepService`: parse every field, call the engine, write the answer.
 
+use super::parse::{Answer, OrRefuse, missing, session, user, with};
 use super::{Context, convert, status};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 use twinlock_core::recovery::RecoveryKey;
 use twinlock_core::totp::TotpCode;
-use twinlock_core::{AccountName, Malformed, SessionId, UserId};
+use twinlock_core::{AccountName, Malformed};
 use twinlock_engine::engine::Credential;
 use twinlock_engine::hash::{Password, PasswordHash};
-use twinlock_engine::{Call, LoginRequest, NewPassword, Proof};
+use twinlock_engine::{LoginRequest, NewPassword, Proof};
 use twinlock_proto::v1;
 use twinlock_proto::v1::two_step_service_server::TwoStepService;
 
 /// The service.
 #[derive(Clone)]
 pub struct TwoStep(pub Context);
-
-type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl TwoStepService for TwoStep {
@@ -215,39 +214,5 @@ impl TwoStepService for TwoStep {
         let user = user(&request.user_id)?;
         self.0.engine.clear_password(&call, user).await.or_refuse()?;
         Ok(Response::new(v1::ClearPasswordResponse {}))
-    }
-}
-
-fn with(call: Call, request_id: &str, client: Option<v1::ClientContext>) -> Result<Call, Status> {
-    let request_id = convert::request_id(request_id).or_refuse()?;
-    Ok(Call { request_id, client: convert::client(client), ..call })
-}
-
-fn user(text: &str) -> Result<UserId, Status> {
-    UserId::parse(text).or_refuse()
-}
-
-fn session(text: &str) -> Result<SessionId, Status> {
-    SessionId::parse(text).or_refuse()
-}
-
-fn missing(field: &'static str) -> Status {
-    status::from_malformed(Malformed { field, problem: "must be given" })
-}
-
-/// Turns a failure into the status that the caller sees.
-trait OrRefuse<T> {
-    fn or_refuse(self) -> Result<T, Status>;
-}
-
-impl<T> OrRefuse<T> for Result<T, Malformed> {
-    fn or_refuse(self) -> Result<T, Status> {
-        self.map_err(status::from_malformed)
-    }
-}
-
-impl<T> OrRefuse<T> for Result<T, twinlock_engine::Error> {
-    fn or_refuse(self) -> Result<T, Status> {
-        self.map_err(|error| status::from_error(&error))
     }
 }

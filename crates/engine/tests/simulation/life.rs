@@ -211,6 +211,7 @@ impl Life {
             client: ClientContext::default(),
             deadline: Deadline::after(Duration::from_secs(5)),
             request_id: id.map(|id| RequestId::parse(id).expect("an id")),
+            actor: None,
         }
     }
 

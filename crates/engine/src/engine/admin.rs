@@ -1,0 +1,121 @@
+//! What an administrator does to another user, and what a migration and an operator may do.
+
+use super::decide::Step;
+use super::{Call, Engine, On};
+use crate::error::Error;
+use crate::seal::Purpose;
+use twinlock_core::admin::{self, Target};
+use twinlock_core::decision::{Decision, Factor};
+use twinlock_core::otpauth::OtpauthUri;
+use twinlock_core::second_factor::{Attempt, Issued, Presented};
+use twinlock_core::totp::TotpCode;
+use twinlock_core::{Record, Timestamp, UserId};
+
+impl Engine {
+    /// Turns two-step verification off for another user, on an administrator's code.
+    pub async fn unenroll_user(
+        &self,
+        call: &Call,
+        administrator: UserId,
+        code: TotpCode,
+        user: UserId,
+    ) -> Result<(), Error> {
+        admin::admit_administrator(&self.policy, &administrator, Some(&user))?;
+        let on = self.on(call, user);
+        let target = self.spend_proof(call, "UnenrollUser", &administrator, code, &on).await?;
+        let call = call.by(administrator);
+        self.run(&call, &on, |record, now| Ok(Step::Decide(admin::unenroll(record, now, &target))))
+            .await
+    }
+
+    /// Ends a user's waits, on an administrator's code.
+    pub async fn clear_backoff(
+        &self,
+        call: &Call,
+        administrator: UserId,
+        code: TotpCode,
+        user: UserId,
+    ) -> Result<(), Error> {
+        admin::admit_administrator(&self.policy, &administrator, None)?;
+        let on = self.on(call, user);
+        let target = self.spend_proof(call, "ClearBackoff", &administrator, code, &on).await?;
+        let call = call.by(administrator);
+        self.run(&call, &on, |record, _| Ok(Step::Decide(admin::clear_backoff(record, &target))))
+            .await
+    }
+
+    /// Takes over an authenticator that another system enrolled; gives a recovery key where one is asked
+    /// for.
+    pub async fn import_enrollment(
+        &self,
+        call: &Call,
+        user: UserId,
+        uri: &OtpauthUri,
+        issue_recovery_key: bool,
+    ) -> Result<Option<Issued>, Error> {
+        let on = self.on(call, user);
+        let sealed = on.vault.seal(Purpose::TotpSecret, uri.secret.expose());
+        let fresh = issue_recovery_key.then(|| on.fresh_recovery_key());
+        let parameters = format!("{:?}", uri.parameters);
+        let asked = on.asked(
+            call,
+            "ImportEnrollment",
+            None,
+            &[uri.secret.expose(), parameters.as_bytes(), &[u8::from(issue_recovery_key)]],
+        );
+        self.decide(call, &on, asked.as_ref(), |record, now| {
+            let sealed = sealed.clone();
+            Ok(admin::import(record, now, sealed, uri.parameters, fresh.as_ref()))
+        })
+        .await
+    }
+
+    /// Unenrolls a user on an operator's word.
+    pub async fn reset_user(&self, call: &Call, user: UserId, why: &str) -> Result<(), Error> {
+        let on = self.on(call, user);
+        let asked = on.asked(call, "ResetUser", None, &[why.as_bytes()]);
+        self.decide(call, &on, asked.as_ref(), |record, now| Ok(admin::reset(record, now, why)))
+            .await
+    }
+
+    /// Forgets a user. Where the call has an id, what is left for ten minutes is that it was done.
+    pub async fn erase_user(&self, call: &Call, user: UserId) -> Result<(), Error> {
+        let on = self.on(call, user);
+        let asked = on.asked(call, "EraseUser", None, &[]);
+        self.decide(call, &on, asked.as_ref(), |record, _| Ok(admin::erase(&record))).await
+    }
+
+    /// Spends the administrator's code on what the target is now. A repeat gets what the first call's
+    /// proof was for, and no new proof is asked.
+    async fn spend_proof(
+        &self,
+        call: &Call,
+        method: &str,
+        administrator: &UserId,
+        code: TotpCode,
+        target: &On,
+    ) -> Result<Target, Error> {
+        let (record, now) = self.read(call, target).await?;
+        let named = admin::target(&record.tidied(&self.policy, now));
+        let on = self.on(call, administrator.clone());
+        let asked = on.asked(
+            call,
+            method,
+            Some(Factor::Second),
+            &[code.expose().as_bytes(), target.key.user.as_str().as_bytes()],
+        );
+        let presented = Presented::Totp(code);
+        let fresh = on.fresh_recovery_key();
+        self.decide(call, &on, asked.as_ref(), |record: Record, now: Timestamp| {
+            let opened = match admin::admit_proof(&record, &self.policy, now, &presented) {
+                Err(refused) => return Ok(refused),
+                Ok(sealed) => on.open(&presented, sealed)?,
+            };
+            let attempt = Attempt { presented: &presented, opened, fresh: &fresh };
+            let decision: Decision<Target> =
+                admin::prove(record, &self.policy, now, attempt, named);
+            Ok(decision)
+        })
+        .await
+    }
+}
