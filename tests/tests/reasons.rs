@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 use stub::Stub;
 use tokio::task::JoinSet;
-use tonic::Code;
 use twinlock_core::login::Ground;
 use twinlock_core::{Namespace, Reason, UserId};
 use twinlock_engine::clock;

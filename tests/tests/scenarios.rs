@@ -12,20 +12,27 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let runtime = Arc::new(Runtime::new()?);
-    let hosts = Arc::new(Hosts::default());
-    let trials = Scenario::files()?.into_iter().map(|path| {
-        let (runtime, hosts) = (runtime.clone(), hosts.clone());
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Trial::test(format!("grpc/{name}"), move || {
-            let run = || {
-                let scenario = Scenario::read(&path)?;
-                let server = hosts.server(&scenario);
-                runtime.block_on(Life::<Grpc>::run(&scenario, server))
-            };
-            run().map_err(|error: anyhow::Error| format!("{error:#}").into())
-        })
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let hosts = [
+        ("grpc", Arc::new(Hosts::default())),
+        // The same again over another store.
+        ("redis", Arc::new(Hosts::over_redis())),
+    ];
+    let mut trials = Vec::new();
+    for (kind, hosts) in &hosts {
+        for path in Scenario::files()? {
+            let (runtime, hosts) = (runtime.clone(), hosts.clone());
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            trials.push(Trial::test(format!("{kind}/{name}"), move || {
+                let run = || {
+                    let scenario = Scenario::read(&path)?;
+                    let server = hosts.server(&scenario);
+                    runtime.block_on(Life::<Grpc>::run(&scenario, server))
+                };
+                run().map_err(|error: anyhow::Error| format!("{error:#}").into())
+            }));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
     // The servers end with this; `exit` would leave them running.
     drop(hosts);
     conclusion.exit()

@@ -99,6 +99,11 @@ impl Answer for Begun {
     fn holds_key(&self) -> bool {
         true
     }
+
+    /// What is pending can be begun again.
+    fn is_lasting(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, PartialEq, Message, Zeroize)]

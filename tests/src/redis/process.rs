@@ -232,9 +232,9 @@ impl Server {
         let limit = Instant::now() + LIMIT;
         while Instant::now() < limit {
             let pid = &self.running.as_ref().expect("a server").pid;
-            // A process that has ended has no command line any more.
-            let line = std::fs::read(Path::new("/proc").join(pid).join("cmdline"));
-            if line.is_ok_and(|line| line.is_empty()) {
+            // The shell that started it has not asked how it ended: it stays as a zombie.
+            let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+            if stat.is_ok_and(|stat| stat.contains(") Z ")) {
                 return false;
             }
             match self.try_command(&["PING"]) {

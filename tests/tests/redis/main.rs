@@ -246,6 +246,7 @@ fn call(id: &str, milliseconds: u64) -> Call {
         client: ClientContext::default(),
         deadline: Deadline::after(Duration::from_millis(milliseconds)),
         request_id: Some(RequestId::parse(id).expect("an id")),
+        actor: None,
     }
 }
 

@@ -57,6 +57,8 @@ struct Shared {
     live: Option<Arc<Live>>,
     attempt: Option<Attempt>,
     failures: u32,
+    /// Why the last attempt failed.
+    cause: Option<String>,
     /// The buckets that are this server's.
     buckets: Arc<[Bucket]>,
     /// What the last look at all of their markers found wrong.
@@ -105,7 +107,11 @@ impl Node {
         match until.limit(attempt.wait_for(Option::is_some)).await {
             Ok(Ok(ended)) => ended.clone().unwrap_or_else(|| Err("no attempt was made".into())),
             Ok(Err(_)) => Err(format!("connecting to {} was given up", self.address)),
-            Err(_) => Err(format!("cannot connect to {} in time", self.address)),
+            Err(_) => Err(self
+                .shared()
+                .cause
+                .clone()
+                .unwrap_or_else(|| format!("cannot connect to {} in time", self.address))),
         }
     }
 
@@ -225,9 +231,12 @@ impl Node {
                 match &result {
                     Ok(live) => {
                         shared.live = Some(live.clone());
-                        shared.failures = 0;
+                        (shared.failures, shared.cause) = (0, None);
                     }
-                    Err(_) => shared.failures = shared.failures.saturating_add(1),
+                    Err(cause) => {
+                        shared.failures = shared.failures.saturating_add(1);
+                        shared.cause = Some(cause.clone());
+                    }
                 }
             }
             let _ = ended.send(Some(result.clone()));

@@ -32,7 +32,8 @@ impl Redis {
     ) -> Result<Ran, StoreError> {
         let until = deadline.earlier(MARGIN);
         // Who cannot reach a server waits no longer than for its answer: a queue of callers helps nobody.
-        let patience = until.within(self.settings.connector.timeout);
+        let timeout = self.settings.connector.timeout;
+        let mut patience = until.within(timeout);
         let mut elsewhere = None;
         let mut in_full = false;
         let mut redirections = 0;
@@ -41,7 +42,7 @@ impl Redis {
         for _ in 0..TURNS {
             let mut limit = until;
             let mut pause = false;
-            match self.turn(run, elsewhere.take(), in_full, wait, until).await {
+            match self.turn(run, elsewhere.take(), in_full, wait, patience, until).await {
                 Turn::Ran(ran) => return Ok(ran),
                 Turn::Refused(Refusal::NoScript, node) => {
                     in_full = true;
@@ -75,6 +76,8 @@ impl Redis {
                     self.find_servers(limit, &mut cause).await;
                 }
                 Turn::Lost(said) if run.changes_nothing() => {
+                    // It was there until now: reaching it again is another matter.
+                    patience = until.within(timeout);
                     cause = said;
                     self.find_servers(until, &mut cause).await;
                 }
@@ -105,6 +108,7 @@ impl Redis {
         elsewhere: Option<Arc<Node>>,
         in_full: bool,
         wait: bool,
+        patience: Deadline,
         until: Deadline,
     ) -> Turn {
         let asking = elsewhere.is_some();
@@ -112,7 +116,6 @@ impl Redis {
             return Turn::NotSent("no node of the Cluster serves the user's bucket".into(), true);
         };
         let command = if in_full { run.in_full() } else { run.by_name() };
-        let patience = until.within(self.settings.connector.timeout);
         let live = match node.live(patience).await {
             Ok(live) => live,
             Err(cause) => return Turn::NotSent(cause, false),
