@@ -1,19 +1,17 @@
 //! Every reason that a failed call can give is given to some test, and the rare ones to those here.
 
-mod stub;
-
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
-use stub::Stub;
 use tokio::task::JoinSet;
 use twinlock_core::login::Ground;
 use twinlock_core::{Namespace, Reason, UserId};
 use twinlock_engine::clock;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::store::embedded::Embedded;
-use twinlock_engine::store::{Durability, RecordKey, Store, StoreError, Swap, Swapped, Version};
+use twinlock_engine::store::{Durability, RecordKey, Store, Swap, Swapped, Version};
+use twinlock_tests::redis::{Program, Server as Redis};
 use twinlock_tests::scenario::{self, End, Grpc, Reasons, Refusal, Runner, Scenario};
 use twinlock_tests::{Options, Server, User};
 
@@ -108,18 +106,23 @@ async fn a_flood_of_passwords_is_turned_away_and_costs_no_attempt() {
     assert!(turned_away < 100, "nobody had a turn");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_answer_is_unavailable() {
-    let error = || StoreError::Unavailable { cause: "a test".into(), may_have_happened: false };
-    for refusal in Stub::new(error).refusals().await {
-        assert_eq!(refusal.reason, "STORE_UNAVAILABLE", "{refusal:?}");
+    let mut redis = Redis::start(Program::Redis, &[]);
+    let server = Server::start(Options::default().over_redis(&redis.url()));
+    redis.kill();
+    for (method, refusal) in refusals_of_all_kinds(&server).await {
+        assert_eq!(refusal.reason, "STORE_UNAVAILABLE", "{method}: {refusal:?}");
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_the_one_that_was_initialized_says_so() {
-    for refusal in Stub::new(|| StoreError::Incomplete("a test".into())).refusals().await {
-        assert_eq!(refusal.reason, "STORE_INCOMPLETE", "{refusal:?}");
+    let redis = Redis::start(Program::Redis, &[]);
+    let server = Server::start(Options::default().over_redis(&redis.url()));
+    redis.command("FLUSHALL");
+    for (method, refusal) in refusals_of_all_kinds(&server).await {
+        assert_eq!(refusal.reason, "STORE_INCOMPLETE", "{method}: {refusal:?}");
     }
 }
 
@@ -146,6 +149,28 @@ async fn a_record_under_another_users_key_is_unreadable() {
     }
     let alice = json!({ "userId": "alice", "totpCode": alice.code(1) });
     call(&grpc, "Verify", &alice).await.expect("the rightful owner is not concerned");
+}
+
+/// Calls one method of each kind: those that read, that present a proof, that hash, and that write.
+async fn refusals_of_all_kinds(server: &Server) -> Vec<(&'static str, Refusal)> {
+    let grpc = Grpc::connect(server).await.expect("a connection");
+    let calls = [
+        ("DescribeUser", json!({ "userId": "alice" })),
+        ("CheckElevation", json!({ "userId": "alice", "sessionId": "laptop" })),
+        ("EvaluateLogin", json!({ "userId": "alice", "channel": "LOGIN_CHANNEL_FORM" })),
+        ("Verify", json!({ "userId": "alice", "totpCode": "123456" })),
+        ("Enroll", json!({ "userId": "alice", "sessionId": "laptop" })),
+        ("SetPassword", json!({ "userId": "alice", "password": "correct horse" })),
+        (
+            "Elevate",
+            json!({ "userId": "alice", "sessionId": "laptop", "password": { "password": "x" } }),
+        ),
+    ];
+    let mut refusals = Vec::new();
+    for (method, request) in calls {
+        refusals.push((method, call(&grpc, method, &request).await.expect_err(method)));
+    }
+    refusals
 }
 
 /// Writes one user's record under another's key, as whoever can write to the store may do.
