@@ -300,7 +300,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_record_is_believed_only_beside_the_marker() {
         let backend = || Ok(InMemoryBackend::new());
-        let mut store = Embedded::initialize_on(backend, b"one", clock::system()).expect("a store");
+        let store = Embedded::initialize_on(backend, b"one", clock::system()).expect("a store");
         let deadline = Deadline::after(Duration::from_secs(10));
         let key = |user| RecordKey {
             namespace: Namespace::default(),
@@ -318,13 +318,10 @@ mod tests {
         assert!(store.load(&key("bob"), deadline).await.expect("a load").record.is_none());
 
         // As if the marker in the file had become another one.
-        let (queue, writer) = (store.queue.take(), store.writer.take());
-        drop(queue);
         let state = RwLock::new(std::mem::replace(
             &mut *store.shared.state.write().expect("a lock"),
             State::Closed(unavailable("moved".into(), false)),
         ));
-        drop(writer);
         let shared = Shared {
             state,
             name: "file".into(),
