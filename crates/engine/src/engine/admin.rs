@@ -5,7 +5,7 @@ use super::{Call, Engine, On};
 use crate::error::Error;
 use crate::seal::Purpose;
 use twinlock_core::admin::{self, Target};
-use twinlock_core::decision::{Decision, Factor};
+use twinlock_core::decision::{Decision, Durability, Factor};
 use twinlock_core::otpauth::OtpauthUri;
 use twinlock_core::second_factor::{Attempt, Issued, Presented};
 use twinlock_core::totp::TotpCode;
@@ -24,8 +24,11 @@ impl Engine {
         let on = self.on(call, user);
         let target = self.spend_proof(call, "UnenrollUser", &administrator, code, &on).await?;
         let call = call.by(administrator);
-        self.run(&call, &on, |record, now| Ok(Step::Decide(admin::unenroll(record, now, &target))))
-            .await
+        self.run(&call, &on, |record, now| {
+            let decision = admin::unenroll(record.clone(), now, &target);
+            Ok(self.written_again(decision, record, Durability::Enrollment))
+        })
+        .await
     }
 
     /// Ends a user's waits, on an administrator's code.
@@ -40,8 +43,11 @@ impl Engine {
         let on = self.on(call, user);
         let target = self.spend_proof(call, "ClearBackoff", &administrator, code, &on).await?;
         let call = call.by(administrator);
-        self.run(&call, &on, |record, _| Ok(Step::Decide(admin::clear_backoff(record, &target))))
-            .await
+        self.run(&call, &on, |record, _| {
+            let decision = admin::clear_backoff(record.clone(), &target);
+            Ok(self.written_again(decision, record, Durability::Attempt))
+        })
+        .await
     }
 
     /// Takes over an authenticator that another system enrolled; gives a recovery key where one is asked
@@ -83,6 +89,21 @@ impl Engine {
         let on = self.on(call, user);
         let asked = on.asked(call, "EraseUser", None, &[]);
         self.decide(call, &on, asked.as_ref(), |record, _| Ok(admin::erase(&record))).await
+    }
+
+    /// The decision on a target. One that finds all done may be a repeat of a try that replicas did not
+    /// confirm: where they must, the record is written again, and the answer waits for them.
+    fn written_again(
+        &self,
+        mut decision: Decision<()>,
+        record: Record,
+        durability: Durability,
+    ) -> Step<()> {
+        let is_done_already = decision.outcome.is_ok() && decision.record.is_none();
+        if is_done_already && self.store.waits_for(durability) {
+            (decision.record, decision.durability) = (Some(record), durability);
+        }
+        Step::Decide(decision)
     }
 
     /// Spends the administrator's code on what the target is now. A repeat gets what the first call's
