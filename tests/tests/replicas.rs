@@ -11,6 +11,7 @@ use twinlock_proto::v1::{
     LoginChannel, VerifyRequest,
 };
 use twinlock_tests::over_redis::Replicas;
+use twinlock_tests::redis::until;
 use twinlock_tests::{Client, Options, User, calm_step, now, reason, retry_after};
 
 /// How far two looks at one clock may lie apart: milliseconds are cut off on both.
@@ -205,9 +206,20 @@ async fn clocks_that_are_90_seconds_apart_change_no_answer() {
     let replicas =
         Replicas::start_each([0, 90, -90].map(|seconds| settings.clone().clock_ahead(seconds)));
     for (server, ahead) in replicas.servers.iter().zip([0, 90, -90]) {
-        let log = server.log();
-        let mut times = log.split_whitespace().filter_map(|word| word.parse::<Timestamp>().ok());
-        let time = times.next_back().expect("a line with a time");
+        // The first line of the log may come after what is printed.
+        let mut time = None;
+        until(
+            || {
+                let log = server.log();
+                time = log
+                    .split_whitespace()
+                    .filter_map(|word| word.parse::<Timestamp>().ok())
+                    .next_back();
+                time.is_some()
+            },
+            "a line with a time in the log",
+        );
+        let (time, log) = (time.expect("a time"), server.log());
         let off = time.seconds - present().seconds - ahead;
         assert!(off.abs() < 30, "the clock of this server is not what it is to be: {log}");
     }
