@@ -5,11 +5,14 @@ use tonic::Status;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use twinlock_proto::v1::admin_service_client::AdminServiceClient;
+use twinlock_proto::v1::operator_service_client::OperatorServiceClient;
 use twinlock_proto::v1::{
-    AcknowledgeRecoveryKeyRequest, AssertedCredential, CheckElevationRequest, ClearPasswordRequest,
-    ConfirmEnrollmentRequest, DescribeUserRequest, DropElevationRequest, ElevateRequest,
-    EnrollRequest, EvaluateLoginRequest, LoginChannel, PasswordCredential,
-    RotateRecoveryKeyRequest, SetPasswordRequest, UnenrollRequest, elevate_request,
+    AcknowledgeRecoveryKeyRequest, AssertedCredential, CheckElevationRequest, ClearBackoffRequest,
+    ClearPasswordRequest, ConfirmEnrollmentRequest, DescribeUserRequest, DropElevationRequest,
+    ElevateRequest, EnrollRequest, EraseUserRequest, EvaluateLoginRequest, ImportEnrollmentRequest,
+    LoginChannel, PasswordCredential, ResetUserRequest, RotateRecoveryKeyRequest,
+    SetPasswordRequest, UnenrollRequest, UnenrollUserRequest, elevate_request,
     set_password_request,
 };
 use twinlock_tests::redis::until;
@@ -17,6 +20,11 @@ use twinlock_tests::{Server, User, reason};
 
 /// The session of a user that is elevated.
 pub const SESSION: &str = "session";
+
+/// The user to whom another one does something as an administrator; one is as well known as the other.
+pub fn friend(id: &str) -> String {
+    format!("a friend of {id}")
+}
 
 /// How each call for a user ends: `OK`, or the reason of its refusal.
 pub async fn ends(server: &Server, user: &User) -> BTreeMap<&'static str, String> {
@@ -32,7 +40,10 @@ pub async fn ends(server: &Server, user: &User) -> BTreeMap<&'static str, String
     let mut ends = BTreeMap::new();
     macro_rules! call {
         ($name:literal, $method:ident, $request:expr) => {
-            ends.insert($name, end(&client.$method($request).await));
+            call!(client, $name, $method, $request)
+        };
+        ($client:ident, $name:literal, $method:ident, $request:expr) => {
+            ends.insert($name, end(&$client.$method($request).await));
         };
     }
     call!("DescribeUser", describe_user, DescribeUserRequest { user_id: id() });
@@ -85,6 +96,33 @@ pub async fn ends(server: &Server, user: &User) -> BTreeMap<&'static str, String
     call!("DropElevation", drop_elevation, drop);
     let unenroll = UnenrollRequest { user_id: id(), session_id: session(), ..Default::default() };
     call!("Unenroll", unenroll, unenroll);
+
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    let unenroll = UnenrollUserRequest {
+        admin_user_id: id(),
+        totp_code: user.code(0),
+        user_id: friend(&user.id),
+        ..Default::default()
+    };
+    call!(admin, "UnenrollUser", unenroll_user, unenroll);
+    let clear = ClearBackoffRequest {
+        admin_user_id: id(),
+        totp_code: user.code(0),
+        user_id: id(),
+        ..Default::default()
+    };
+    call!(admin, "ClearBackoff", clear_backoff, clear);
+    let import = ImportEnrollmentRequest {
+        user_id: id(),
+        otpauth_uri: format!("otpauth://totp/Shop:alice?secret={}&issuer=Shop", user.secret),
+        ..Default::default()
+    };
+    call!(admin, "ImportEnrollment", import_enrollment, import);
+    let mut operator = OperatorServiceClient::new(server.channel().await);
+    let reset = ResetUserRequest { user_id: id(), why: "a test".into(), ..Default::default() };
+    call!(operator, "ResetUser", reset_user, reset);
+    let erase = EraseUserRequest { user_id: id(), ..Default::default() };
+    call!(operator, "EraseUser", erase_user, erase);
     ends
 }
 
@@ -103,7 +141,12 @@ fn end<T>(answer: &Result<T, Status>) -> String {
 pub async fn becomes(server: &Server, usable: bool) {
     let mut health = HealthClient::new(server.channel().await);
     let wanted = if usable { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in ["", "twinlock.v1.TwoStepService"] {
+    for service in [
+        "",
+        "twinlock.v1.TwoStepService",
+        "twinlock.v1.AdminService",
+        "twinlock.v1.OperatorService",
+    ] {
         for n in 0.. {
             let request = HealthCheckRequest { service: service.into() };
             let answer = health.check(request).await.expect("an answer").into_inner();

@@ -4,16 +4,17 @@
 mod calls;
 mod saved;
 
-use calls::{SESSION, all_end, becomes, ends};
+use calls::{SESSION, all_end, becomes, ends, friend};
 use saved::{Saved, has, keys};
 use twinlock_proto::v1::CheckElevationRequest;
 use twinlock_tests::redis::{Cluster, Program, Server as Redis, until};
 use twinlock_tests::{Options, Server, User, finish, reason};
 
-/// A server over a new Redis, with a user.
+/// A server over a new Redis, with two users, of whom one matters.
 async fn start() -> (Redis, Server, Known) {
     let redis = Redis::start(Program::Redis, &[]);
     let server = Server::start(settings().over_redis(&redis.url()));
+    Known::enroll(&server, &friend("alice")).await;
     let user = Known::enroll(&server, "alice").await;
     (redis, server, user)
 }
@@ -234,11 +235,11 @@ async fn only_init_makes_a_dataset() {
     for marker in 512..1024 {
         redis.command(&format!("DEL twinlock:{{{marker:03x}}}:marker"));
     }
-    assert_eq!(keys(&redis), 1);
+    assert_eq!(keys(&redis), 2);
     serve();
     let (status, _, errors) = init();
     assert_eq!(status, Some(1), "{errors}");
-    assert_eq!(keys(&redis), 1);
+    assert_eq!(keys(&redis), 2);
 
     redis.command("FLUSHALL");
     let (status, _, errors) = init();
