@@ -1,7 +1,7 @@
 //! Redis is killed under load, and what was acknowledged is still there.
 //!
-//! `TWINLOCK_TEST_LONG` makes ten times as many rounds. `TWINLOCK_TEST_SEED` repeats the choices of a run
-//! (not its timing, which is the kernel's).
+//! `TWINLOCK_TEST_LONG` makes ten times as many rounds of kills; each failover is done once. `TWINLOCK_TEST_SEED`
+//! repeats the choices of a run (not its timing, which is the kernel's).
 
 mod witness;
 
