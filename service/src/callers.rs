@@ -5,8 +5,9 @@ use anyhow::{Context, Result, bail};
 use aws_lc_rs::constant_time;
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER_PERMISSIVE;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, ORIGIN};
 use std::sync::Arc;
-use tonic::metadata::MetadataMap;
 use twinlock_core::{Namespace, Reason};
 
 /// The callers that are configured; with none, whoever reaches the address has all roles.
@@ -18,6 +19,30 @@ pub struct Callers(Vec<Known>);
 pub struct Caller {
     pub name: Arc<str>,
     pub namespace: Namespace,
+}
+
+/// Who is not let in. The text is for the caller, and says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stranger {
+    /// No token, or one that nobody has.
+    #[error("Send a known token as `authorization: Bearer TOKEN`.")]
+    Unknown,
+    /// A known caller without the role.
+    #[error("This caller's roles do not allow the call. Add the role to its [[caller]] entry.")]
+    Forbidden,
+    /// A page in a browser.
+    #[error("Pages in a browser may not call this. Call it from your backend.")]
+    Browser,
+}
+
+impl Stranger {
+    /// The reason that the API gives.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Unknown => Reason::CallerUnauthenticated,
+            Self::Forbidden | Self::Browser => Reason::CallerForbidden,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -52,12 +77,15 @@ impl Callers {
     }
 
     /// Who calls, if it may act in this role.
-    pub fn authenticate(&self, metadata: &MetadataMap, role: Role) -> Result<Caller, Reason> {
+    pub fn authenticate(&self, headers: &HeaderMap, role: Role) -> Result<Caller, Stranger> {
+        if is_browser(headers) {
+            return Err(Stranger::Browser);
+        }
         if self.0.is_empty() {
             return Ok(Caller { name: "local".into(), namespace: Namespace::default() });
         }
-        let token = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        let token = token.and_then(bearer).ok_or(Reason::CallerUnauthenticated)?;
+        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = token.and_then(bearer).ok_or(Stranger::Unknown)?;
         let hash = digest(&SHA256, token.as_bytes());
         // All are compared, each in constant time: how long it takes tells nothing of any.
         let mut found = None;
@@ -68,11 +96,19 @@ impl Callers {
             }
         }
         match found {
-            None => Err(Reason::CallerUnauthenticated),
+            None => Err(Stranger::Unknown),
             Some(known) if known.roles.contains(&role) => Ok(known.caller.clone()),
-            Some(_) => Err(Reason::CallerForbidden),
+            Some(_) => Err(Stranger::Forbidden),
         }
     }
+}
+
+/// Whether a page in a browser sends this, and not a backend. Where no callers are configured, whoever
+/// reaches the address may do everything, and any page that somebody on the machine opens reaches
+/// loopback: by requests that need no permission, or under a name that it makes point there.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    headers.contains_key(ORIGIN) || site.is_some_and(|site| site.as_bytes() != b"none")
 }
 
 /// The token of an `Authorization: Bearer` value (RFC 6750 section 2.1); the scheme's case does not matter.
@@ -99,27 +135,45 @@ mod tests {
         Callers::new(&[shop, desk]).expect("callers")
     }
 
-    fn with(authorization: &str) -> MetadataMap {
-        let mut metadata = MetadataMap::new();
-        metadata.insert("authorization", authorization.parse().expect("a header"));
-        metadata
+    fn with(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(
+            http::HeaderName::from_static(name),
+            value.parse().expect("a header"),
+        )])
     }
 
     #[test]
     fn a_token_names_its_caller_and_namespace() {
-        let caller = callers().authenticate(&with("bearer shop-token"), Role::Product);
-        let caller = caller.expect("known");
+        let headers = with("authorization", "bearer shop-token");
+        let caller = callers().authenticate(&headers, Role::Product).expect("known");
         assert_eq!((&*caller.name, caller.namespace.as_str()), ("shop", "shop"));
     }
 
     #[test]
     fn no_token_a_wrong_one_and_a_wrong_role_are_refused() {
         let callers = callers();
-        let refused = |metadata: &MetadataMap| callers.authenticate(metadata, Role::Product).err();
-        assert_eq!(refused(&MetadataMap::new()), Some(Reason::CallerUnauthenticated));
+        let refused = |headers: &HeaderMap| callers.authenticate(headers, Role::Product).err();
+        assert_eq!(refused(&HeaderMap::new()), Some(Stranger::Unknown));
         for wrong in ["Bearer nobody", "Bearer", "Basic shop-token", "Bearer shop-token ", ""] {
-            assert_eq!(refused(&with(wrong)), Some(Reason::CallerUnauthenticated), "{wrong:?}");
+            let headers = with("authorization", wrong);
+            assert_eq!(refused(&headers), Some(Stranger::Unknown), "{wrong:?}");
         }
-        assert_eq!(refused(&with("Bearer desk-token")), Some(Reason::CallerForbidden));
+        let headers = with("authorization", "Bearer desk-token");
+        assert_eq!(refused(&headers), Some(Stranger::Forbidden));
+    }
+
+    #[test]
+    fn pages_in_a_browser_are_refused_though_anybody_else_is_let_in() {
+        let anybody = Callers::default();
+        for (name, value) in [
+            ("origin", "http://127.0.0.1:6238"),
+            ("origin", "null"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-origin"),
+        ] {
+            let refused = anybody.authenticate(&with(name, value), Role::Product);
+            assert_eq!(refused, Err(Stranger::Browser), "{name}: {value}");
+        }
+        assert!(anybody.authenticate(&with("sec-fetch-site", "none"), Role::Product).is_ok());
     }
 }

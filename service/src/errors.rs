@@ -1,7 +1,9 @@
-//! The one table from reasons to the statuses of gRPC and HTTP.
+//! The one table from reasons to the statuses of gRPC and HTTP, and what else both say of a failure.
 
+use std::time::Duration;
 use tonic::Code;
 use twinlock_core::Reason;
+use twinlock_engine::Error;
 
 /// The gRPC status code and the HTTP status of a reason.
 pub const fn statuses(reason: Reason) -> (Code, u16) {
@@ -26,4 +28,18 @@ pub const fn statuses(reason: Reason) -> (Code, u16) {
         Reason::StoreIncomplete => (Code::FailedPrecondition, 503),
         Reason::SecretUnreadable => (Code::DataLoss, 500),
     }
+}
+
+/// Tells the log what the caller need not know.
+pub fn log(error: &Error) {
+    match error {
+        Error::Refused(_) | Error::Overloaded => {}
+        Error::Internal(_) => tracing::error!(%error, "a call failed inside"),
+        _ => tracing::warn!(%error, "a call failed at the store"),
+    }
+}
+
+/// A wait in milliseconds, rounded up: whoever waits exactly so long must not come a moment too early.
+pub fn wait_millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -7,9 +7,11 @@ mod parse;
 mod status;
 mod two_step;
 
-use crate::callers::{Caller, Callers};
+use crate::callers::{Caller, Callers, Stranger};
 use crate::config::Role;
 use admin::Admin;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use operator::Operator;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,6 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
-use twinlock_core::Reason;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::{Call, ClientContext, Engine};
 use twinlock_proto::v1::admin_service_server::AdminServiceServer;
@@ -44,7 +45,7 @@ impl Context {
     fn call<T>(&self, request: Request<T>) -> Result<(Call, T), Status> {
         let admitted = request.extensions().get::<Admitted>().cloned();
         let Some(Admitted { caller: Caller { name, namespace }, deadline }) = admitted else {
-            return Err(status::from_caller(Reason::CallerUnauthenticated));
+            return Err(status::from_stranger(Stranger::Unknown));
         };
         let call = Call {
             namespace,
@@ -104,15 +105,22 @@ struct Admitted {
 
 impl Interceptor for Authenticate {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        match self.callers.authenticate(request.metadata(), self.role) {
+        let headers: &HeaderMap = request.metadata().as_ref();
+        // A page in a browser may send this type to another site with permission alone, which it never
+        // gets; what needs no permission must not pass for a call.
+        let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        if !content_type.starts_with(b"application/grpc") {
+            return Err(Status::invalid_argument("Send `content-type: application/grpc`."));
+        }
+        match self.callers.authenticate(headers, self.role) {
             Ok(caller) => {
                 let deadline = Deadline::after(time_left(request.metadata(), self.deadline));
                 request.extensions_mut().insert(Admitted { caller, deadline });
                 Ok(request)
             }
-            Err(reason) => {
-                tracing::warn!(reason = reason.as_str(), "a caller was refused");
-                Err(status::from_caller(reason))
+            Err(stranger) => {
+                tracing::warn!(why = ?stranger, "a caller was refused");
+                Err(status::from_stranger(stranger))
             }
         }
     }

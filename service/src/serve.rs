@@ -6,7 +6,7 @@ use crate::callers::Callers;
 use crate::config::{self, Config, Listen};
 use crate::dataset;
 use crate::grpc::{self, Context};
-use crate::{policy, telemetry};
+use crate::{policy, rest, telemetry};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
@@ -58,14 +59,17 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     tokio::spawn(watch_store(engine.clone(), health.clone()));
 
-    let context = Context { engine, deadline: config.server.deadline };
-    let router = server(&config.server)?
+    let deadline = config.server.deadline;
+    let rest = rest::Context { engine: engine.clone(), callers: callers.clone(), deadline };
+    let context = Context { engine, deadline };
+    let routes = Routes::from(rest::router(rest))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(grpc::two_step(context.clone(), callers.clone()))
         .add_service(grpc::admin(context.clone(), callers.clone()))
         .add_service(grpc::operator(context, callers));
+    let router = server(&config.server)?.add_routes(routes);
     let (stopping, stopped) = watch::channel(());
     let (address, serving) = listen(&config.server, router, stopped).await?;
     greet(config, &address, &probes, is_first_try);
@@ -125,6 +129,7 @@ impl Stop {
 
 fn server(config: &config::Server) -> Result<Server> {
     let server = Server::builder()
+        .accept_http1(true)
         // A call has a deadline of its own, which begins when its request is complete. This one ends the
         // requests that never are.
         .timeout(config.deadline + TO_ARRIVE)

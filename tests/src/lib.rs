@@ -1,6 +1,7 @@
 //! What end-to-end tests share: the real server as a process of its own, and clients of it.
 
 pub mod fault_proxy;
+pub mod http;
 pub mod over_redis;
 pub mod raw;
 pub mod redis;

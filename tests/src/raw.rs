@@ -58,6 +58,17 @@ impl Raw {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, h2::Error> {
+        let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+        self.post_as(path, &[&grpc, headers].concat(), body).await
+    }
+
+    /// Posts a body with these headers alone.
+    pub async fn post_as(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, h2::Error> {
         let mut send = self.send.clone().ready().await?;
         let (answer, mut stream) = send.send_request(self.request(path, headers), false)?;
         stream.send_data(body.into(), true)?;
@@ -68,7 +79,8 @@ impl Raw {
     /// Opens a call, sends nothing of its body, and leaves it to the caller to end it.
     pub async fn open(&self, path: &str) -> Result<h2::SendStream<Bytes>, h2::Error> {
         let mut send = self.send.clone().ready().await?;
-        let (_, stream) = send.send_request(self.request(path, &[]), false)?;
+        let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+        let (_, stream) = send.send_request(self.request(path, &grpc), false)?;
         Ok(stream)
     }
 
@@ -79,9 +91,7 @@ impl Raw {
     }
 
     fn request(&self, path: &str, headers: &[(&str, &str)]) -> Request<()> {
-        let mut request = Request::post(format!("http://{}{path}", self.authority))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
+        let mut request = Request::post(format!("http://{}{path}", self.authority));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

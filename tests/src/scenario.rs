@@ -7,6 +7,7 @@ mod file;
 mod grpc;
 mod hosts;
 mod reasons;
+mod rest;
 mod run;
 mod value;
 
@@ -14,6 +15,7 @@ pub use api::methods;
 pub use grpc::Grpc;
 pub use hosts::Hosts;
 pub use reasons::{Expected, Reasons};
+pub use rest::Rest;
 pub use run::{Life, Refusal, Runner};
 
 use anyhow::{Context, Result};

@@ -1,6 +1,7 @@
 //! What all services share: fields that every request has, and failures as statuses.
 
-use super::{convert, status};
+use super::status;
+use crate::input;
 use tonic::{Response, Status};
 use twinlock_core::{Malformed, SessionId, UserId};
 use twinlock_engine::Call;
@@ -14,8 +15,9 @@ pub fn with(
     request_id: &str,
     client: Option<v1::ClientContext>,
 ) -> Result<Call, Status> {
-    let request_id = convert::request_id(request_id).or_refuse()?;
-    Ok(Call { request_id, client: convert::client(client), ..call })
+    let request_id = input::request_id(request_id).or_refuse()?;
+    let v1::ClientContext { ip_address, user_agent } = client.unwrap_or_default();
+    Ok(Call { request_id, client: input::client(ip_address, user_agent), ..call })
 }
 
 pub fn user(text: &str) -> Result<UserId, Status> {

@@ -1,5 +1,6 @@
 //! From a failure to a gRPC status: code, ErrorInfo, RetryInfo, BadRequest and the plain trailers.
 
+use crate::callers::Stranger;
 use crate::errors;
 use std::time::Duration;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -13,11 +14,7 @@ const DOMAIN: &str = "twinlock";
 
 /// The status of a failed call. What the caller need not know goes to the log alone.
 pub fn from_error(error: &Error) -> Status {
-    match error {
-        Error::Refused(_) | Error::Overloaded => {}
-        Error::Internal(_) => tracing::error!(%error, "a call failed inside"),
-        _ => tracing::warn!(%error, "a call failed at the store"),
-    }
+    errors::log(error);
     match error.reason() {
         Some(reason) => {
             from_reason(reason, &error.message(), error.retry_after(), error.malformed())
@@ -32,14 +29,8 @@ pub fn from_malformed(malformed: Malformed) -> Status {
 }
 
 /// The status of a caller that the API does not let in.
-pub fn from_caller(reason: Reason) -> Status {
-    let message = match reason {
-        Reason::CallerForbidden => {
-            "This caller's roles do not allow the call. Add the role to its [[caller]] entry."
-        }
-        _ => "Send a known token as `authorization: Bearer TOKEN`.",
-    };
-    from_reason(reason, message, None, None)
+pub fn from_stranger(stranger: Stranger) -> Status {
+    from_reason(stranger.reason(), &stranger.to_string(), None, None)
 }
 
 fn from_reason(
@@ -52,8 +43,7 @@ fn from_reason(
     let mut trailers = MetadataMap::new();
     trailers.insert("twinlock-reason", MetadataValue::from_static(reason.as_str()));
     if let Some(wait) = retry_after {
-        // Rounded up: whoever waits exactly so long must not come a moment too early.
-        let millis = wait.as_nanos().div_ceil(1_000_000) as u64;
+        let millis = errors::wait_millis(wait);
         details.set_retry_info(Some(Duration::from_millis(millis)));
         trailers.insert("twinlock-retry-after-ms", millis.into());
     }

@@ -1,11 +1,12 @@
 //! `TwoStepService`: parse every field, call the engine, write the answer.
 
 use super::parse::{Answer, OrRefuse, missing, session, user, with};
-use super::{Context, convert, status};
+use super::{Context, convert};
+use crate::input;
 use tonic::{Request, Response};
+use twinlock_core::AccountName;
 use twinlock_core::recovery::RecoveryKey;
 use twinlock_core::totp::TotpCode;
-use twinlock_core::{AccountName, Malformed};
 use twinlock_engine::engine::Credential;
 use twinlock_engine::hash::{Password, PasswordHash};
 use twinlock_engine::{LoginRequest, NewPassword, Proof};
@@ -23,7 +24,7 @@ impl TwoStepService for TwoStep {
         let call = with(call, &request.request_id, request.client)?;
         let user = user(&request.user_id)?;
         let session = session(&request.session_id)?;
-        let account = convert::optional(&request.account_name, AccountName::parse).or_refuse()?;
+        let account = input::optional(&request.account_name, AccountName::parse).or_refuse()?;
         let begun = self.0.engine.enroll(&call, user, &session, account).await.or_refuse()?;
         Ok(Response::new(v1::EnrollResponse {
             secret: begun.secret.to_base32().to_string(),
@@ -94,7 +95,7 @@ impl TwoStepService for TwoStep {
         let (call, request) = self.0.call(request)?;
         let call = with(call, &request.request_id, request.client)?;
         let user = user(&request.user_id)?;
-        let session = convert::session(&request.session_id).or_refuse()?;
+        let session = input::session(&request.session_id).or_refuse()?;
         let credential = match request.credential {
             Some(Given::TotpCode(code)) => Credential::Totp(TotpCode::parse(&code).or_refuse()?),
             Some(Given::RecoveryKey(key)) => {
@@ -119,7 +120,7 @@ impl TwoStepService for TwoStep {
                 Proof::RecoveryKey(RecoveryKey::parse(&key).or_refuse()?)
             }
             Some(Given::Password(given)) => {
-                let hash = convert::optional(&given.password_hash, PasswordHash::parse);
+                let hash = input::optional(&given.password_hash, PasswordHash::parse);
                 Proof::Password(Password::parse(given.password).or_refuse()?, hash.or_refuse()?)
             }
             Some(Given::Asserted(given)) => Proof::Asserted(given.how),
@@ -136,7 +137,7 @@ impl TwoStepService for TwoStep {
         let (call, request) = self.0.call(request)?;
         let user = user(&request.user_id)?;
         let session = session(&request.session_id)?;
-        let max_age = convert::max_age(request.max_age).or_refuse()?;
+        let max_age = input::max_age(request.max_age).or_refuse()?;
         let granted =
             self.0.engine.check_elevation(&call, user, &session, max_age).await.or_refuse()?;
         Ok(Response::new(v1::CheckElevationResponse {
@@ -150,14 +151,8 @@ impl TwoStepService for TwoStep {
     ) -> Answer<v1::DropElevationResponse> {
         let (call, request) = self.0.call(request)?;
         let user = user(&request.user_id)?;
-        let session = match (request.all_sessions, request.session_id.as_str()) {
-            (true, "") => None,
-            (true, _) => {
-                let problem = "must be empty where all_sessions is set";
-                return Err(status::from_malformed(Malformed { field: "session_id", problem }));
-            }
-            (false, text) => Some(session(text)?),
-        };
+        let session = input::session_to_drop(&request.session_id, request.all_sessions);
+        let session = session.or_refuse()?;
         self.0.engine.drop_elevation(&call, user, session.as_ref()).await.or_refuse()?;
         Ok(Response::new(v1::DropElevationResponse {}))
     }
@@ -183,7 +178,7 @@ impl TwoStepService for TwoStep {
     ) -> Answer<v1::AcknowledgeRecoveryKeyResponse> {
         let (call, request) = self.0.call(request)?;
         let user = user(&request.user_id)?;
-        let created_at = convert::key_time(request.recovery_key_create_time).or_refuse()?;
+        let created_at = input::key_time(request.recovery_key_create_time).or_refuse()?;
         self.0.engine.acknowledge_recovery_key(&call, user, created_at).await.or_refuse()?;
         Ok(Response::new(v1::AcknowledgeRecoveryKeyResponse {}))
     }

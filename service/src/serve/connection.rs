@@ -11,8 +11,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::Connected;
 
-/// How long a client may take to begin, which is to send as many bytes as HTTP/2 does at the least.
-/// A client that means to call does so in one packet; one that holds sockets open does not.
+/// How long a client may take to begin, which is to send as many bytes as HTTP/2 does at the least, and
+/// as a call over HTTP/1 does. A client that means to call does so in one packet; one that holds sockets open does not.
 pub const TO_BEGIN: Duration = Duration::from_secs(10);
 
 /// How often a client that says nothing is asked whether it is still there (a ping of HTTP/2, which
@@ -22,8 +22,10 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long it may take to answer that.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a connection may be silent. Whoever answers pings never is for so long, so this ends the
-/// connections that cannot be pinged: those that stop after TLS's handshake, and idle ones of HTTP/1.
+/// How long a connection may be silent, in both directions. Whoever answers pings never is for so long, so
+/// this ends the connections that cannot be pinged: those that stop after TLS's handshake, and of HTTP/1
+/// the idle ones and those that take no answers. An answer that goes on by itself, as a stream of events
+/// does, keeps its connection.
 const IDLE: Duration = Duration::from_secs(90);
 
 /// The preface of HTTP/2 (RFC 9113 section 3.4).
@@ -51,7 +53,7 @@ pub fn guard<IO>(
     })
 }
 
-/// A connection whose reads fail when the client has been silent for too long.
+/// A connection that fails when nothing has passed through it for too long.
 pub struct Patient<IO> {
     io: IO,
     bytes: usize,
@@ -75,6 +77,32 @@ impl<IO> Patient<IO> {
     fn is_unwanted(&mut self, context: &mut Context<'_>) -> bool {
         self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready())
     }
+
+    /// Ready when the patience is over. The timer is moved when it fires and not at every read, which
+    /// would cost each call.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            ready!(self.end.as_mut().poll(context));
+            let end = self.heard + IDLE;
+            if self.bytes < BEGUN_BYTES || end <= Instant::now() {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            self.end.as_mut().reset(end);
+        }
+    }
+
+    /// What became of a write: one that went through is a sign of life, one that waits may wait for ever.
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.heard = Instant::now();
+            return written;
+        }
+        self.poll_end(context).map(Err)
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
@@ -95,15 +123,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
         if self.is_unwanted(context) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        // The timer is moved when it fires and not at every read, which would cost each call.
-        loop {
-            ready!(self.end.as_mut().poll(context));
-            let end = self.heard + IDLE;
-            if self.bytes < BEGUN_BYTES || end <= Instant::now() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            self.end.as_mut().reset(end);
-        }
+        self.poll_end(context).map(Err)
     }
 }
 
@@ -113,7 +133,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -121,7 +142,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -198,6 +220,23 @@ mod tests {
         let silent = Instant::now();
         assert_eq!(read(&mut patient).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
         assert!(silent.elapsed() >= IDLE - Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_written_to_now_and_then_stays_until_it_reads_nothing() {
+        let (mut client, server) = duplex(64);
+        let (_stopping, stopped) = watch::channel(());
+        let mut patient = Patient::new(server, stopped);
+        client.write_all(&[0; BEGUN_BYTES]).await.expect("open");
+        read(&mut patient).await.expect("bytes");
+        for _ in 0..5 {
+            sleep(IDLE - Duration::from_secs(1)).await;
+            patient.write_all(b"event").await.expect("open");
+            let silence = tokio::time::timeout(Duration::from_secs(2), read(&mut patient)).await;
+            assert!(silence.is_err(), "it ended: {silence:?}");
+        }
+        let error = patient.write_all(&[0; 64]).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,6 +20,8 @@ use tonic_types::StatusExt;
 pub struct Grpc(pub Channel);
 
 impl Runner for Grpc {
+    const NAME: &str = "grpc";
+
     async fn connect(server: &Server) -> Result<Self> {
         Ok(Self(server.channel().await))
     }

@@ -11,6 +11,9 @@ use tokio::task::JoinSet;
 
 /// An interface of the server.
 pub trait Runner: Clone + Send + Sync + Sized + 'static {
+    /// Its name.
+    const NAME: &str;
+
     /// Connects to a server.
     fn connect(server: &Server) -> impl Future<Output = Result<Self>> + Send;
 
@@ -72,7 +75,9 @@ impl<R: Runner> Life<R> {
     pub async fn run(scenario: &Scenario, server: Arc<Server>) -> Result<()> {
         let runner = R::connect(&server).await?;
         let mut values = Values::default();
-        values.set("user", &format!("{}-{}", scenario.name, now().as_millis()));
+        // Two interfaces may run a scenario on one server at the same time.
+        let user = format!("{}-{}-{}", scenario.name, R::NAME, now().as_millis());
+        values.set("user", &user);
         let mut life = Self { server: Some(server), runner, values, last_retry_after: None };
         for step in &scenario.steps {
             life.step(step).await.with_context(|| step.place.clone())?;
