@@ -7,6 +7,8 @@
 
 pub mod codec;
 
+use tonic::Code;
+
 /// Package `twinlock.v1`. The field comments are those of the protobuf files.
 #[allow(missing_docs, clippy::all)]
 pub mod v1 {
@@ -22,6 +24,29 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 /// The seconds of 9999-12-31T23:59:59Z, the last that a protobuf timestamp may hold. As the end of a block
 /// it stands for "never": only an administrator ends it.
 pub const NEVER_SECONDS: i64 = 253_402_300_799;
+
+/// The name of a code in the gRPC specification.
+pub const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
 
 macro_rules! redact {
     ($message:ty) => {

@@ -230,7 +230,7 @@ fn no_type_inside_prints_a_secret() {
         &Confirmed { issued: issued(), enrolled_at: at },
         &proven,
         &Presented::Totp(code()),
-        &Presented::RecoveryKey(hash()),
+        &Presented::RecoveryKey(hash(), Fresh { key: key(), hash: Sealed(vec![1]) }),
         &Opened::Secret(secret()),
         &Opened::RecoveryKey(Some(hash())),
         &Fresh { key: key(), hash: Sealed(vec![1]) },

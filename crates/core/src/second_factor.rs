@@ -16,8 +16,8 @@ use std::time::Duration;
 pub enum Presented {
     /// A code of the authenticator.
     Totp(TotpCode),
-    /// The recovery key, hashed for this user.
-    RecoveryKey(RecoveryKeyHash),
+    /// The recovery key, hashed for this user, and the one that is issued in exchange if it is right.
+    RecoveryKey(RecoveryKeyHash, Fresh),
 }
 
 /// What was opened to compare it with.
@@ -87,7 +87,7 @@ pub fn admit<'r, T>(
             Err(Decision::refused(wrong_length()))
         }
         Presented::Totp(_) => Ok(Some(&authenticator.secret)),
-        Presented::RecoveryKey(_) => Ok(record.recovery.as_ref().map(|recovery| &recovery.hash)),
+        Presented::RecoveryKey(..) => Ok(record.recovery.as_ref().map(|recovery| &recovery.hash)),
     }
 }
 
@@ -121,8 +121,6 @@ pub struct Attempt<'a> {
     pub presented: &'a Presented,
     /// What was opened for it.
     pub opened: Opened,
-    /// The key to issue if the recovery key is redeemed.
-    pub fresh: &'a Fresh,
 }
 
 /// The refusal of a code that is one, but not of this user's length.
@@ -140,7 +138,7 @@ fn settle(
 ) -> Decision<Proven> {
     let method = match attempt.presented {
         Presented::Totp(_) => Method::Totp,
-        Presented::RecoveryKey(_) => Method::RecoveryKey,
+        Presented::RecoveryKey(..) => Method::RecoveryKey,
     };
     let issued = match prove(&mut record, policy, now, attempt) {
         Ok(issued) => issued,
@@ -210,10 +208,10 @@ fn prove(
             authenticator.last_step = Some(step);
             Ok(None)
         }
-        (Presented::RecoveryKey(presented), Opened::RecoveryKey(Some(hash)))
+        (Presented::RecoveryKey(presented, fresh), Opened::RecoveryKey(Some(hash)))
             if presented.matches(&hash) =>
         {
-            Ok(Some(issue(record, now, attempt.fresh)))
+            Ok(Some(issue(record, now, fresh)))
         }
         _ => Err(Refusal::InvalidCode),
     }

@@ -426,16 +426,16 @@ impl Engine {
         let presented = match credential {
             Credential::Totp(code) => Presented::Totp(code),
             Credential::RecoveryKey(key) => {
-                Presented::RecoveryKey(key.hash(&on.key.namespace, &on.key.user))
+                let hash = key.hash(&on.key.namespace, &on.key.user);
+                Presented::RecoveryKey(hash, on.fresh_recovery_key())
             }
         };
-        let fresh = on.fresh_recovery_key();
         self.decide(call, on, asked.as_ref(), |record, now| {
             let opened = match second_factor::admit(&record, &self.policy, now, &presented) {
                 Err(refused) => return Ok(refused),
                 Ok(sealed) => on.open(&presented, sealed)?,
             };
-            let attempt = Attempt { presented: &presented, opened, fresh: &fresh };
+            let attempt = Attempt { presented: &presented, opened };
             Ok(settle(record, now, attempt))
         })
         .await
@@ -489,7 +489,7 @@ impl On {
         Ok(match (presented, sealed) {
             (Presented::Totp(_), Some(sealed)) => Opened::Secret(self.open_secret(sealed)?),
             (Presented::Totp(_), None) => return Err(Unreadable::Damaged),
-            (Presented::RecoveryKey(_), sealed) => Opened::RecoveryKey(
+            (Presented::RecoveryKey(..), sealed) => Opened::RecoveryKey(
                 sealed.map(|sealed| self.open_recovery_hash(sealed)).transpose()?,
             ),
         })

@@ -201,10 +201,10 @@ impl Bench {
         let presented = match proof {
             Proof::Code(code) => Presented::Totp(TotpCode::parse(code).expect("a code")),
             Proof::Key(key) => {
-                Presented::RecoveryKey(hash(&RecoveryKey::parse(key).expect("a key")))
+                let hash = hash(&RecoveryKey::parse(key).expect("a key"));
+                Presented::RecoveryKey(hash, self.fresh())
             }
         };
-        let fresh = self.fresh();
         let record = self.record.clone();
         let sealed = match second_factor::admit(&record, &self.policy, self.now, &presented) {
             Ok(sealed) => sealed.cloned(),
@@ -212,11 +212,11 @@ impl Bench {
         };
         let opened = match (&presented, sealed) {
             (Presented::Totp(_), sealed) => Opened::Secret(open(&sealed.expect("a secret"))),
-            (Presented::RecoveryKey(_), sealed) => Opened::RecoveryKey(sealed.map(|sealed| {
+            (Presented::RecoveryKey(..), sealed) => Opened::RecoveryKey(sealed.map(|sealed| {
                 RecoveryKeyHash::from_bytes(sealed.0.try_into().expect("a hash of 32 bytes"))
             })),
         };
-        let attempt = Attempt { presented: &presented, opened, fresh: &fresh };
+        let attempt = Attempt { presented: &presented, opened };
         settle(record, &self.policy, self.now, attempt)
     }
 

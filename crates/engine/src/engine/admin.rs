@@ -126,13 +126,12 @@ impl Engine {
             &[code.expose().as_bytes(), target.key.user.as_str().as_bytes()],
         );
         let presented = Presented::Totp(code);
-        let fresh = on.fresh_recovery_key();
         self.decide(call, &on, asked.as_ref(), |record: Record, now: Timestamp| {
             let opened = match admin::admit_proof(&record, &self.policy, now, &presented) {
                 Err(refused) => return Ok(refused),
                 Ok(sealed) => on.open(&presented, sealed)?,
             };
-            let attempt = Attempt { presented: &presented, opened, fresh: &fresh };
+            let attempt = Attempt { presented: &presented, opened };
             let decision: Decision<Target> =
                 admin::prove(record, &self.policy, now, attempt, named);
             Ok(decision)
