@@ -32,6 +32,8 @@ pub struct Config {
     pub login: Login,
     pub enforcement: Enforcement,
     pub argon2: Argon2,
+    pub audit: Audit,
+    pub webhook: Webhook,
     /// Who may call. With none, callers on loopback and on unix sockets have all roles.
     #[serde(rename = "caller")]
     pub callers: Vec<Caller>,
@@ -385,6 +387,26 @@ impl Default for Argon2 {
             concurrency: u32::try_from(cores).unwrap_or(1024).min(1024),
         }
     }
+}
+
+/// The audit trail.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// A file, or `stdout`; with none, events are in the log alone, at the level debug.
+    pub path: Option<PathBuf>,
+}
+
+/// An address that events are sent to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhook {
+    /// `http://` or `https://`.
+    pub url: Option<String>,
+    /// What the events are signed with, 16 bytes or more.
+    pub secret: Option<Secret>,
+    /// The types of events that are sent; with none, all.
+    pub events: Vec<String>,
 }
 
 /// One who may call, recognized by a bearer token or by a client certificate.

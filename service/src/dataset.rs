@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use twinlock_engine::clock;
 use twinlock_engine::deadline::Deadline;
+use twinlock_engine::events::SharedLog;
 use twinlock_engine::seal::Keyring;
 use twinlock_engine::store::embedded::{self, Embedded, Record};
 use twinlock_engine::store::redis::{Address, Layout, Options, Redis};
@@ -44,6 +45,14 @@ impl Dataset {
         match &self.kind {
             Kind::Embedded(store) => store.clone(),
             Kind::Redis(store) => store.clone(),
+        }
+    }
+
+    /// The log of events that all replicas share; the embedded store is one process's alone.
+    pub fn shared_log(&self) -> Option<Arc<dyn SharedLog>> {
+        match &self.kind {
+            Kind::Embedded(_) => None,
+            Kind::Redis(store) => Some(Arc::new(store.event_log())),
         }
     }
 

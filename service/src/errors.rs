@@ -33,7 +33,7 @@ pub const fn statuses(reason: Reason) -> (Code, u16) {
 /// Tells the log what the caller need not know.
 pub fn log(error: &Error) {
     match error {
-        Error::Refused(_) | Error::Overloaded => {}
+        Error::Refused(_) | Error::Overloaded | Error::TooManyWatches => {}
         Error::Internal(_) => tracing::error!(%error, "a call failed inside"),
         _ => tracing::warn!(%error, "a call failed at the store"),
     }

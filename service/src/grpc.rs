@@ -2,6 +2,7 @@
 
 mod admin;
 mod convert;
+mod events;
 mod operator;
 mod parse;
 mod status;

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod dataset;
 pub mod errors;
+pub mod events;
 pub mod grpc;
 pub mod input;
 pub mod keyring;

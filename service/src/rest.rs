@@ -4,6 +4,7 @@
 
 mod admin;
 mod answer;
+mod events;
 mod failure;
 mod openapi;
 mod read;
@@ -19,7 +20,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use failure::Failure;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use read::Asked;
 use route::{Found, Operation};
 use serde::Serialize;
@@ -86,10 +87,10 @@ impl Context {
             actor: None,
         };
         let asked = Asked { call, user, administrator, body };
-        self.call(operation, asked).await
+        self.call(operation, asked, &head.headers).await
     }
 
-    async fn call(&self, operation: Operation, asked: Asked) -> Answered {
+    async fn call(&self, operation: Operation, asked: Asked, headers: &HeaderMap) -> Answered {
         let engine = &self.engine;
         match operation {
             Operation::OpenApi => Ok(json(openapi::document())),
@@ -111,6 +112,7 @@ impl Context {
             Operation::UnenrollUser => admin::unenroll_user(engine, asked).await,
             Operation::ClearBackoff => admin::clear_backoff(engine, asked).await,
             Operation::ImportEnrollment => admin::import_enrollment(engine, asked).await,
+            Operation::WatchEvents => events::watch(engine, asked, headers).await,
         }
     }
 }

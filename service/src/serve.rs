@@ -5,6 +5,7 @@ mod connection;
 use crate::callers::Callers;
 use crate::config::{self, Config, Listen};
 use crate::dataset;
+use crate::events::Telling;
 use crate::grpc::{self, Context};
 use crate::{policy, rest, telemetry};
 use anyhow::{Context as _, Result};
@@ -46,13 +47,12 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
     } else {
         dataset::open(config).await?
     };
-    let (store, keyring) = (dataset.store(), dataset.keyring);
-    let engine = Arc::new(Engine::new(
-        store,
-        keyring,
-        policy::hasher(&config.argon2)?,
-        policy::policy(config)?,
-    ));
+    let (store, shared_log, keyring) = (dataset.store(), dataset.shared_log(), dataset.keyring);
+    let hasher = policy::hasher(&config.argon2)?;
+    let telling = Telling::start(config, shared_log).await?;
+    let events = telling.events.clone();
+    let engine = Engine::new(store, keyring, hasher, policy::policy(config)?);
+    let engine = Arc::new(engine.telling(events.clone()));
     let callers = Arc::new(Callers::new(&config.callers)?);
 
     let probes = telemetry::start_probes(&config.telemetry.listen, engine.clone()).await?;
@@ -83,6 +83,7 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }
+    events.end_watches();
     drop(stopping);
     tokio::select! {
         ended = &mut serving => ended?,
@@ -91,6 +92,7 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
         }
         () = stop.told() => tracing::warn!("told to stop again: not waiting any longer"),
     }
+    telling.finish().await;
     tracing::info!("stopped");
     Ok(())
 }

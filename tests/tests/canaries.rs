@@ -86,7 +86,7 @@ fn a_canary_is_found_in_every_form() {
 }
 
 /// The texts of the API that may be printed. Whatever else is a text is taken for a secret.
-const PRINTABLE: [&str; 13] = [
+const PRINTABLE: [&str; 14] = [
     "actor_id",
     "admin_user_id",
     "advice",
@@ -95,6 +95,7 @@ const PRINTABLE: [&str; 13] = [
     "event_id",
     "how",
     "ip_address",
+    "namespace",
     "reason",
     "type",
     "user_agent",

@@ -5,7 +5,7 @@
 //! to that alone: a repeat resumes it without a new proof, and never touches what came later.
 
 use crate::backoff::Charge;
-use crate::decision::{Decision, EventKind};
+use crate::decision::{Decision, Event, EventKind};
 use crate::policy::Policy;
 use crate::record::{Authenticator, Record, Sealed};
 use crate::second_factor::{self, Attempt, Fresh, Issued, Presented, Proven};
@@ -59,29 +59,54 @@ pub fn admit_proof<'r, T>(
     presented: &Presented,
 ) -> Result<Option<&'r Sealed>, Decision<T>> {
     if !record.is_enrolled() {
-        return Err(Decision::refused(Refusal::AdminNotEnrolled));
+        let refused = Decision::refused(Refusal::AdminNotEnrolled);
+        return Err(refused.telling(refused_administrator(&Refusal::AdminNotEnrolled)));
     }
     second_factor::admit(record, policy, now, presented)
 }
 
-/// Spends the administrator's proof on the target.
+/// What to tell of an administrator whose call was refused before a proof was looked at.
+pub fn refused_administrator(refusal: &Refusal) -> Event {
+    EventKind::VerifyFailed.event().because(refusal.reason().as_str())
+}
+
+/// Spends the administrator's proof on the target. `refusal` is what the call ends in all the same, by
+/// what the target is; the event of the proof says so.
 pub fn prove(
     record: Record,
     policy: &Policy,
     now: Timestamp,
     attempt: Attempt<'_>,
     target: Target,
+    refusal: Option<&Refusal>,
 ) -> Decision<Target> {
-    second_factor::verify(record, policy, now, attempt, None).map(|_: Proven| target)
+    let proven = second_factor::verify(record, policy, now, attempt, None);
+    let mut decision = proven.map(|_: Proven| target);
+    if let (Ok(_), Some(refusal), Some(event)) =
+        (&decision.outcome, refusal, decision.events.first_mut())
+    {
+        event.reason = Some(refusal.reason().as_str().into());
+    }
+    decision
+}
+
+impl Target {
+    /// What an unenrollment of this target ends in; `None` where it may be made.
+    pub fn refuses_unenrollment(&self) -> Option<Refusal> {
+        self.refuses_clearing()
+            .or_else(|| self.enrolled_at.is_none().then_some(Refusal::NotEnrolled))
+    }
+
+    /// What the end of this target's waits ends in; `None` where it may be made.
+    pub fn refuses_clearing(&self) -> Option<Refusal> {
+        (!self.is_known).then_some(Refusal::UserNotFound)
+    }
 }
 
 /// Turns two-step verification off for the enrollment that the proof was for, and for no other.
 pub fn unenroll(mut record: Record, now: Timestamp, target: &Target) -> Decision<()> {
-    if !target.is_known {
-        return Decision::refused(Refusal::UserNotFound);
-    }
-    if target.enrolled_at.is_none() {
-        return Decision::refused(Refusal::NotEnrolled);
+    if let Some(refusal) = target.refuses_unenrollment() {
+        return Decision::refused(refusal);
     }
     if self::target(&record).enrolled_at != target.enrolled_at {
         // It is gone already: by an earlier try of this call, or by somebody else.
@@ -93,8 +118,8 @@ pub fn unenroll(mut record: Record, now: Timestamp, target: &Target) -> Decision
 
 /// Takes away the failures that there were when the proof was presented; later ones stay.
 pub fn clear_backoff(mut record: Record, target: &Target) -> Decision<()> {
-    if !target.is_known {
-        return Decision::refused(Refusal::UserNotFound);
+    if let Some(refusal) = target.refuses_clearing() {
+        return Decision::refused(refusal);
     }
     let second_factor = record.second_factor_failures.without(target.second_factor);
     let password = record.password_failures.without(target.password);
@@ -137,7 +162,8 @@ pub fn reset(mut record: Record, now: Timestamp, why: &str) -> Decision<()> {
         return Decision::refused(Refusal::NotEnrolled);
     }
     record.unenroll(now);
-    Decision::changed((), record, vec![EventKind::Unenrolled.event()]).lasting()
+    let event = EventKind::Unenrolled.event().because(why.to_owned());
+    Decision::changed((), record, vec![event]).lasting()
 }
 
 /// Forgets a user whom the product has deleted, so that a reused id inherits nothing.

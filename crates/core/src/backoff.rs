@@ -176,7 +176,8 @@ impl Counter {
         self.is_locked(schedule) || !schedule.wait(self.failures).is_zero()
     }
 
-    fn is_locked(&self, schedule: &Schedule) -> bool {
+    /// Whether the hard limit is reached.
+    pub(crate) fn is_locked(&self, schedule: &Schedule) -> bool {
         schedule.hard_limit.is_some_and(|limit| self.failures >= limit)
     }
 }

@@ -3,7 +3,8 @@
 use crate::backoff::{Counter, Gate};
 use crate::policy::Policy;
 use crate::record::{Method, Record};
-use crate::{Refusal, Timestamp};
+use crate::{Reason, Refusal, Timestamp};
+use std::borrow::Cow;
 
 /// A decision on one record. It may be told only after its record was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +32,22 @@ pub enum Durability {
 }
 
 /// One thing that happened. It holds no secret, code, key or password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What.
     pub kind: EventKind,
     /// By which proof, where there was one.
     pub method: Option<Method>,
+    /// Why: the reason of a refusal, the ground of a decision on a login, or an operator's own words.
+    pub reason: Option<Cow<'static, str>>,
+}
+
+impl Event {
+    /// The same event, with the reason for it.
+    #[must_use]
+    pub fn because(self, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
 }
 
 /// The kinds of events.
@@ -68,6 +79,37 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 22] = [
+        Self::EnrollmentStarted,
+        Self::Enrolled,
+        Self::AuthenticatorChanged,
+        Self::Unenrolled,
+        Self::UnenrolledByAdmin,
+        Self::Verified,
+        Self::VerifyFailed,
+        Self::CodeReused,
+        Self::Blocked,
+        Self::RecoveryKeyUsed,
+        Self::RecoveryKeyRotated,
+        Self::RecoveryKeyAcknowledged,
+        Self::Elevated,
+        Self::ElevationFailed,
+        Self::ElevationDropped,
+        Self::EnrollmentRequired,
+        Self::LoginDenied,
+        Self::BackoffCleared,
+        Self::PasswordSet,
+        Self::PasswordCleared,
+        Self::Imported,
+        Self::LegacyLogin,
+    ];
+
+    /// The kind of this name; `None` where there is none.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name in the audit trail, in UPPER_SNAKE_CASE.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,12 +140,12 @@ impl EventKind {
 
     /// The event, without a proof.
     pub const fn event(self) -> Event {
-        Event { kind: self, method: None }
+        Event { kind: self, method: None, reason: None }
     }
 
     /// The event, with the proof that it was about.
     pub const fn by(self, method: Method) -> Event {
-        Event { kind: self, method: Some(method) }
+        Event { kind: self, method: Some(method), reason: None }
     }
 }
 
@@ -154,6 +196,12 @@ impl<T> Decision<T> {
         Decision { outcome: outcome.map(answer), record, durability, events }
     }
 
+    /// The same decision, told to the audit trail.
+    #[must_use]
+    pub(crate) fn telling(self, event: Event) -> Self {
+        Self { events: vec![event], ..self }
+    }
+
     /// A proof that failed: it is counted, and the count may start a block.
     pub(crate) fn failed(
         mut record: Record,
@@ -163,8 +211,10 @@ impl<T> Decision<T> {
         refusal: Refusal,
         event: Event,
     ) -> Self {
-        let mut events = vec![event];
-        record.count_failure(policy, now, factor, &mut events);
+        let method = event.method;
+        let mut events = vec![event.because(refusal.reason().as_str())];
+        record.count_failure(policy, now, factor);
+        events.extend(record.begun_block(policy, factor, method));
         Self {
             outcome: Err(refusal),
             record: Some(record),
@@ -198,19 +248,24 @@ impl Record {
         }
     }
 
-    /// Counts one failure, and tells where it starts a block.
-    pub(crate) fn count_failure(
-        &mut self,
-        policy: &Policy,
-        now: Timestamp,
-        factor: Factor,
-        events: &mut Vec<Event>,
-    ) {
+    /// Counts one failure.
+    pub(crate) fn count_failure(&mut self, policy: &Policy, now: Timestamp, factor: Factor) {
         let counter = self.counter_mut(factor);
         *counter = counter.at(&policy.backoff, now).failed(now);
-        if counter.starts_block(&policy.backoff) {
-            events.push(EventKind::Blocked.event());
-        }
+    }
+
+    /// What to tell of the block that the last failure began, if it did; `method` is what failed.
+    pub(crate) fn begun_block(
+        &self,
+        policy: &Policy,
+        factor: Factor,
+        method: Option<Method>,
+    ) -> Option<Event> {
+        let counter = self.counter(factor);
+        let reason =
+            if counter.is_locked(&policy.backoff) { Reason::Locked } else { Reason::Backoff };
+        let blocked = Event { method, ..EventKind::Blocked.event() };
+        counter.starts_block(&policy.backoff).then(|| blocked.because(reason.as_str()))
     }
 
     pub(crate) fn counter(&self, factor: Factor) -> Counter {

@@ -9,7 +9,7 @@ use crate::decision::{Decision, EventKind, Factor};
 use crate::policy::Policy;
 use crate::record::{Digest, Digests, Method, Record, Sealed};
 use crate::second_factor::{Granted, Proven};
-use crate::{Refusal, Timestamp};
+use crate::{Reason, Refusal, Timestamp};
 
 /// Which verifier a password is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,7 @@ pub fn admit_password<T>(
 /// Counts the failure ahead of the check; [`settle_password`] takes it away if the password is right.
 pub fn charge_password(mut record: Record, policy: &Policy, now: Timestamp) -> Decision<Charge> {
     // What happened is told when it is known, by the settlement.
-    let mut untold = Vec::new();
-    record.count_failure(policy, now, Factor::Password, &mut untold);
+    record.count_failure(policy, now, Factor::Password);
     let charge = record.password_failures.last_charge();
     Decision::changed(charge, record, Vec::new())
 }
@@ -81,11 +80,11 @@ pub fn settle_password(
         Verifier::Stored(sealed) => record.password.as_ref() == Some(sealed),
     };
     if !is_right || !in_force {
-        let mut events = vec![EventKind::ElevationFailed.by(Method::Password)];
+        let failed = EventKind::ElevationFailed.by(Method::Password);
+        let mut events = vec![failed.because(Reason::InvalidCode.as_str())];
         // Of several that were checked at once, only the failure that was counted last began the block.
-        let counter = record.password_failures;
-        if counter.last_charge() == charge && counter.starts_block(&policy.backoff) {
-            events.push(EventKind::Blocked.event());
+        if record.password_failures.last_charge() == charge {
+            events.extend(record.begun_block(policy, Factor::Password, Some(Method::Password)));
         }
         return Decision { events, ..Decision::refused(Refusal::InvalidCode) };
     }

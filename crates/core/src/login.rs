@@ -116,16 +116,16 @@ pub fn without_record(policy: &LoginPolicy, login: &Login<'_>) -> Option<(Verdic
             (verdict(Owed::Allow, Ground::BasicAllowed), None)
         } else {
             let denied = verdict(Owed::Deny, Ground::BasicNotProtected);
-            (denied, Some(EventKind::LoginDenied.event()))
+            (denied, Some(told(EventKind::LoginDenied, &denied)))
         });
     }
     if policy.legacy {
         let allowed = verdict(Owed::Allow, Ground::LegacyLogin);
-        return Some((allowed, Some(EventKind::LegacyLogin.event())));
+        return Some((allowed, Some(told(EventKind::LegacyLogin, &allowed))));
     }
     if login.channel == Channel::RecoveryAdmin {
         let denied = verdict(Owed::Deny, Ground::RecoveryAdminNotSupported);
-        return Some((denied, Some(EventKind::LoginDenied.event())));
+        return Some((denied, Some(told(EventKind::LoginDenied, &denied))));
     }
     None
 }
@@ -163,7 +163,11 @@ pub fn evaluate(
     }
     record.enforced_since = Some(now);
     let verdict = Verdict { notify: true, ..verdict };
-    Decision::changed(verdict, record, vec![EventKind::EnrollmentRequired.event()])
+    Decision::changed(verdict, record, vec![told(EventKind::EnrollmentRequired, &verdict)])
+}
+
+fn told(kind: EventKind, verdict: &Verdict) -> Event {
+    kind.event().because(verdict.ground.as_str())
 }
 
 /// Whether a path lies under a prefix, in whole segments.

@@ -7,13 +7,14 @@ mod password;
 use crate::deadline::Deadline;
 use crate::entropy;
 use crate::error::Error;
+use crate::events::{EventId, Events, Watch};
 use crate::hash::{Hasher, Password, PasswordHash};
 use crate::seal::{Keyring, Named, Purpose, Unreadable, Vault};
-use crate::store::{RecordKey, Store};
+use crate::store::{RecordKey, Store, StoreError};
 use decide::Asked;
 use std::sync::Arc;
 use std::time::Duration;
-use twinlock_core::decision::{Decision, Event, EventKind, Factor};
+use twinlock_core::decision::{Decision, Factor};
 use twinlock_core::enrollment::{self, Confirmed, Description};
 use twinlock_core::login::{self, Channel, Login, Verdict};
 use twinlock_core::record::{Digests, Sealed};
@@ -33,6 +34,7 @@ pub struct Engine {
     keyring: Arc<Keyring>,
     hasher: Hasher,
     policy: Policy,
+    events: Option<Events>,
 }
 
 /// Who calls, and until when.
@@ -60,7 +62,7 @@ impl Call {
 }
 
 /// Where an attempt came from. It changes no decision.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientContext {
     /// The address, as the product saw it.
     pub ip_address: String,
@@ -122,12 +124,36 @@ impl Engine {
         hasher: Hasher,
         policy: Policy,
     ) -> Self {
-        Self { store, keyring, hasher, policy }
+        Self { store, keyring, hasher, policy, events: None }
+    }
+
+    /// The same engine, which tells what happens.
+    #[must_use]
+    pub fn telling(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
+    }
+
+    /// What happens, where somebody is told.
+    pub fn events(&self) -> Option<&Events> {
+        self.events.as_ref()
     }
 
     /// The settings that decisions follow.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Watches what happens to the users of the caller's namespace: what comes after an event that is
+    /// named, as far as it is kept, or what happens from now on.
+    pub async fn watch_events(&self, call: &Call, after: Option<EventId>) -> Result<Watch, Error> {
+        let events = self.events.as_ref().ok_or(Error::Internal("nobody is told of events"))?;
+        let begun = call.deadline.limit(events.watch(call.namespace.clone(), after)).await;
+        let begun = begun.unwrap_or_else(|_| Err("it did not answer within the deadline".into()));
+        let watch = begun.map_err(|cause| StoreError::Unavailable {
+            cause: format!("the shared log of events: {cause}"),
+            may_have_happened: false,
+        })?;
+        watch.ok_or(Error::TooManyWatches)
     }
 
     /// Whether the store can be used, and why not.
@@ -244,7 +270,7 @@ impl Engine {
             resource: &request.resource,
         };
         if let Some((verdict, event)) = login::without_record(policy, &login) {
-            publish(call, &on.key, event.as_slice());
+            self.publish(call, &on.key, None, event);
             return Ok(verdict);
         }
         let mut fields: Vec<&[u8]> = vec![request.resource.as_bytes()];
@@ -504,27 +530,5 @@ impl On {
         let bytes = self.vault.open(Purpose::RecoveryKey, sealed)?;
         let bytes = bytes.as_slice().try_into().map_err(|_| Unreadable::Damaged)?;
         Ok(RecoveryKeyHash::from_bytes(bytes))
-    }
-}
-
-/// Tells the audit trail what happened, after the swap that made it true.
-fn publish(call: &Call, key: &RecordKey, events: &[Event]) {
-    for event in events {
-        if event.kind == EventKind::LegacyLogin {
-            tracing::warn!(
-                "a login was let through without a second step: login.mode is \"legacy\""
-            );
-        }
-        tracing::debug!(
-            target: "twinlock::audit",
-            event = event.kind.as_str(),
-            namespace = %key.namespace,
-            user = %key.user,
-            actor = call.actor.as_ref().map(tracing::field::display),
-            caller = call.caller,
-            method = ?event.method,
-            ip_address = call.client.ip_address,
-            user_agent = call.client.user_agent,
-        );
     }
 }

@@ -18,6 +18,9 @@ pub enum Error {
     /// Too many passwords are being checked.
     #[error("too many passwords are being checked at once")]
     Overloaded,
+    /// Too many watch events.
+    #[error("too many watch events at once")]
+    TooManyWatches,
     /// The store did not answer as it must.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -37,7 +40,7 @@ impl Error {
     pub fn reason(&self) -> Option<Reason> {
         Some(match self {
             Self::Refused(refusal) => refusal.reason(),
-            Self::Overloaded => Reason::Overloaded,
+            Self::Overloaded | Self::TooManyWatches => Reason::Overloaded,
             Self::Store(StoreError::Unavailable { .. }) | Self::Contended => {
                 Reason::StoreUnavailable
             }
@@ -54,6 +57,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.to_string(),
             Self::Overloaded => "Too many passwords are being checked. Try again in a moment.".into(),
+            Self::TooManyWatches => "Too many watch events. End a watch, then try again.".into(),
             Self::Store(StoreError::Unavailable { .. }) => {
                 "The store did not confirm in time. Repeat the call with the same request_id.".into()
             }
@@ -77,7 +81,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) => refusal.retry_after(),
-            Self::Overloaded => Some(OVERLOAD_WAIT),
+            Self::Overloaded | Self::TooManyWatches => Some(OVERLOAD_WAIT),
             _ => None,
         }
     }

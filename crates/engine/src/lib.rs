@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod engine;
 pub mod entropy;
 mod error;
+pub mod events;
 pub mod hash;
 pub mod seal;
 pub mod store;

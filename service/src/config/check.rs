@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use twinlock_core::decision::EventKind;
 use twinlock_core::{Namespace, UserId};
 
 use super::{
-    Argon2, Backoff, Caller, Config, EnforcementMode, LoginMode, Redis, RedisMode, StoreKind, Totp,
-    duration,
+    Argon2, Backoff, Caller, Config, EnforcementMode, Listen, LoginMode, Redis, RedisMode, Secret,
+    StoreKind, Totp, Webhook, duration,
 };
 
 /// The shortest duration that can be written, other than none.
@@ -51,6 +52,7 @@ impl Config {
         problems.policy(self);
         problems.argon2(&self.argon2);
         problems.callers(self);
+        problems.webhook(&self.webhook);
         problems.0
     }
 
@@ -85,6 +87,20 @@ impl Config {
             "has no effect while no replica has to confirm",
             "set store.redis.acknowledging_replicas to 1 or more",
         );
+        warnings.require(
+            self.webhook.url.as_ref().is_none_or(|url| webhook_host(url, "http").is_none())
+                || self.webhook.is_local(),
+            "webhook.url",
+            "sends events over the network unencrypted",
+            "write an https:// address",
+        );
+        warnings.require(
+            self.webhook.url.is_some()
+                || (self.webhook.secret.is_none() && self.webhook.events.is_empty()),
+            "webhook",
+            "has no effect without webhook.url",
+            "set webhook.url, or leave the section out",
+        );
         warnings.0
     }
 
@@ -94,6 +110,20 @@ impl Config {
         let has_tls = self.server.tls_cert.is_some() && self.server.tls_key.is_some();
         !self.server.listen.is_local() && (self.callers.is_empty() || !has_tls)
     }
+}
+
+impl Webhook {
+    fn is_local(&self) -> bool {
+        let host = self.url.as_ref().and_then(|url| webhook_host(url, "http"));
+        host.is_some_and(|host| Listen::Tcp(format!("{host}:0")).is_local())
+    }
+}
+
+/// The host of an address of this scheme.
+fn webhook_host(url: &str, scheme: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let is_plain = uri.scheme_str() == Some(scheme) && !uri.authority()?.as_str().contains('@');
+    is_plain.then(|| uri.host().filter(|host| !host.is_empty()).map(str::to_owned)).flatten()
 }
 
 #[derive(Default)]
@@ -336,6 +366,32 @@ impl Problems {
                 );
             }
         }
+    }
+
+    fn webhook(&mut self, webhook: &Webhook) {
+        if let Some(name) = webhook.events.iter().find(|name| EventKind::parse(name).is_none()) {
+            self.require(
+                false,
+                "webhook.events",
+                format!("has {name:?}, which is no type of event"),
+                "write types such as BLOCKED; docs/audit.md lists them",
+            );
+        }
+        let Some(url) = &webhook.url else { return };
+        let has_host = |scheme| webhook_host(url, scheme).is_some();
+        self.require(
+            has_host("http") || has_host("https"),
+            "webhook.url",
+            "is not an address",
+            "write https://host/path, without a user or password",
+        );
+        let is_long = |secret: &Secret| secret.expose().len() >= 16;
+        self.require(
+            webhook.secret.as_ref().is_some_and(is_long),
+            "webhook.secret",
+            "is missing or shorter than 16 bytes",
+            "write what `openssl rand -hex 32` prints, here and at the receiver",
+        );
     }
 
     fn credential(&mut self, caller: &Caller, key: impl Fn(&str) -> String, has_client_ca: bool) {

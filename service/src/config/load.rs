@@ -16,7 +16,7 @@ const PREFIX: &str = "TWINLOCK_";
 const NOT_SETTINGS: [&str; 3] = ["TWINLOCK_ADDRESS", "TWINLOCK_CONFIG", "TWINLOCK_TOKEN"];
 
 /// The keys whose value a variable with `_FILE` after its name may leave to a file.
-const SECRETS: [&str; 1] = ["store.redis.password"];
+const SECRETS: [&str; 2] = ["store.redis.password", "webhook.secret"];
 
 /// A configuration that was read, and is still to be checked.
 #[derive(Clone, Debug)]
@@ -301,14 +301,16 @@ fn names(known: &Known) -> Vec<String> {
     names
 }
 
-/// The right key in a wrong section goes before one that is merely spelled alike.
+/// One that is a letter off goes first; then the right key in a wrong section goes before one that is
+/// merely spelled alike.
 fn nearest<'names>(name: &str, names: impl Iterator<Item = &'names String>) -> &'names str {
     fn last(name: &str) -> Option<&str> {
         name.rsplit('.').next()
     }
     let likeness = |known: &str| {
         let is_called_so = last(known) == last(name);
-        f64::from(u8::from(is_called_so)) + strsim::jaro_winkler(known, name)
+        let spelling = strsim::jaro_winkler(known, name);
+        f64::from(u8::from(is_called_so || spelling > 0.98)) + spelling
     };
     names.max_by(|one, other| likeness(one).total_cmp(&likeness(other))).map_or("", String::as_str)
 }

@@ -1,14 +1,20 @@
 //! `AdminService`: what an administrator of the product does to another user.
 
+use super::events::{self, Events};
 use super::parse::{Answer, OrRefuse, user, with};
 use super::{Context, convert};
-use tokio_stream::Empty;
+use crate::input;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use twinlock_core::otpauth::OtpauthUri;
 use twinlock_core::totp::TotpCode;
 use twinlock_core::{Malformed, UserId};
+use twinlock_engine::events::EventId;
 use twinlock_proto::v1;
 use twinlock_proto::v1::admin_service_server::AdminService;
+
+/// What tells a watcher that events are no longer kept that came after the one that was named.
+const MISSED_EVENTS: &str = "twinlock-missed-events";
 
 /// The service.
 #[derive(Clone)]
@@ -56,13 +62,21 @@ impl AdminService for Admin {
         Ok(Response::new(v1::ImportEnrollmentResponse { recovery_key, recovery_key_create_time }))
     }
 
-    type WatchEventsStream = Empty<Result<v1::WatchEventsResponse, Status>>;
+    type WatchEventsStream = Events;
 
     async fn watch_events(
         &self,
-        _: Request<v1::WatchEventsRequest>,
+        request: Request<v1::WatchEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
-        Err(Status::unimplemented("This release does not stream events. They are in the log."))
+        let (call, request) = self.0.call(request)?;
+        let after = input::optional(&request.after_event_id, EventId::parse).or_refuse()?;
+        let watch = self.0.engine.watch_events(&call, after).await.or_refuse()?;
+        let is_complete = watch.is_complete();
+        let mut answer = Response::new(events::stream(watch));
+        if !is_complete {
+            answer.metadata_mut().insert(MISSED_EVENTS, MetadataValue::from_static("true"));
+        }
+        Ok(answer)
     }
 }
 

@@ -30,7 +30,7 @@ pub fn timestamp(time: Timestamp) -> WireTimestamp {
     }
 }
 
-fn method(method: Method) -> i32 {
+pub fn method(method: Method) -> i32 {
     let method = match method {
         Method::Totp => v1::Method::Totp,
         Method::RecoveryKey => v1::Method::RecoveryKey,

@@ -205,6 +205,13 @@ fn told(operation: Operation) -> Told {
             Some("RecoveryKey"),
             &[AlreadyEnrolled, RequestIdReused],
         ),
+        Operation::WatchEvents => (
+            "watchEvents",
+            "Tells what happens to the users of the caller's namespace, as it happens.",
+            None,
+            Some("Event"),
+            &[Overloaded],
+        ),
     };
     Told { id, summary, takes, gives, refused }
 }
@@ -282,12 +289,31 @@ fn parameters(route: &Route) -> Vec<Value> {
             "description": "The administrator's id, in percent-encoding.",
         }));
     }
+    if route.operation == Operation::WatchEvents {
+        parameters.push(json!({
+            "name": super::events::LAST_EVENT_ID,
+            "in": "header",
+            "required": false,
+            "schema": { "type": "string", "pattern": "^[0-9]+-[0-9]+$" },
+            "description": "The id of the last event that was seen; from now on where it is left out.",
+        }));
+    }
     parameters
 }
 
 fn responses(operation: Operation, told: &Told) -> Map<String, Value> {
     let mut responses = Map::new();
     match told.gives {
+        Some(schema) if operation == Operation::WatchEvents => responses.insert(
+            "200".into(),
+            json!({
+                "description": "Server-sent events: `id`, `event` with the type, and `data` with an Event as JSON. The last one is of the type `end`, and says why.",
+                "content": { "text/event-stream": {
+                    "schema": { "type": "string" },
+                    "x-data": { "$ref": format!("#/components/schemas/{schema}") },
+                } },
+            }),
+        ),
         Some(schema) => responses.insert(
             "200".into(),
             json!({ "description": "The answer.", "content": content(schema) }),

@@ -32,6 +32,7 @@ pub enum Operation {
     UnenrollUser,
     ClearBackoff,
     ImportEnrollment,
+    WatchEvents,
 }
 
 const fn route(method: Method, path: &'static str, operation: Operation) -> Route {
@@ -39,7 +40,7 @@ const fn route(method: Method, path: &'static str, operation: Operation) -> Rout
 }
 
 /// All routes.
-pub static ROUTES: [Route; 18] = [
+pub static ROUTES: [Route; 19] = [
     route(Method::GET, "/openapi.json", Operation::OpenApi),
     route(Method::GET, "/v1/users/{user_id}", Operation::DescribeUser),
     route(Method::POST, "/v1/users/{user_id}/enrollment", Operation::Enroll),
@@ -61,6 +62,7 @@ pub static ROUTES: [Route; 18] = [
     route(Method::DELETE, "/v1/admin/users/{user_id}/enrollment", Operation::UnenrollUser),
     route(Method::DELETE, "/v1/admin/users/{user_id}/backoff", Operation::ClearBackoff),
     route(Method::POST, "/v1/admin/users/{user_id}/import", Operation::ImportEnrollment),
+    route(Method::GET, "/v1/admin/events", Operation::WatchEvents),
     // The path and the answers of Atlassian's endpoint, for the scripts that were written for it.
     route(Method::DELETE, "/rest/tsv/latest/totp/unenroll/user/{user_id}", Operation::UnenrollUser),
 ];
@@ -70,7 +72,10 @@ impl Operation {
     pub fn role(self) -> Option<Role> {
         match self {
             Self::OpenApi => None,
-            Self::UnenrollUser | Self::ClearBackoff | Self::ImportEnrollment => Some(Role::Admin),
+            Self::UnenrollUser
+            | Self::ClearBackoff
+            | Self::ImportEnrollment
+            | Self::WatchEvents => Some(Role::Admin),
             _ => Some(Role::Product),
         }
     }

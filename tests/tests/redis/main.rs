@@ -212,7 +212,7 @@ impl Secured {
 
 /// The rights that Twinlock needs, as `docs/operating-redis.md` has them.
 const RIGHTS: &str = "~twinlock:* +get +set +del +getrange +pexpiretime +time +eval +evalsha +scan \
-                      +ping +info +role +wait +config|get";
+                      +ping +info +role +wait +config|get +xadd +xread +xrange +xrevrange";
 
 /// What a Cluster asks for on top, and a wait for disks.
 const RIGHTS_IN_A_CLUSTER: &str = "+cluster|slots +asking +waitaof";

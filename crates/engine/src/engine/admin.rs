@@ -9,7 +9,7 @@ use twinlock_core::decision::{Decision, Durability, Factor};
 use twinlock_core::otpauth::OtpauthUri;
 use twinlock_core::second_factor::{Attempt, Issued, Presented};
 use twinlock_core::totp::TotpCode;
-use twinlock_core::{Record, Timestamp, UserId};
+use twinlock_core::{Record, Refusal, Timestamp, UserId};
 
 impl Engine {
     /// Turns two-step verification off for another user, on an administrator's code.
@@ -20,9 +20,18 @@ impl Engine {
         code: TotpCode,
         user: UserId,
     ) -> Result<(), Error> {
-        admin::admit_administrator(&self.policy, &administrator, Some(&user))?;
+        self.admit_administrator(call, &administrator, Some(&user))?;
         let on = self.on(call, user);
-        let target = self.spend_proof(call, "UnenrollUser", &administrator, code, &on).await?;
+        let target = self
+            .spend_proof(
+                call,
+                "UnenrollUser",
+                &administrator,
+                code,
+                &on,
+                Target::refuses_unenrollment,
+            )
+            .await?;
         let call = call.by(administrator);
         self.run(&call, &on, |record, now| {
             let decision = admin::unenroll(record.clone(), now, &target);
@@ -39,9 +48,11 @@ impl Engine {
         code: TotpCode,
         user: UserId,
     ) -> Result<(), Error> {
-        admin::admit_administrator(&self.policy, &administrator, None)?;
+        self.admit_administrator(call, &administrator, None)?;
         let on = self.on(call, user);
-        let target = self.spend_proof(call, "ClearBackoff", &administrator, code, &on).await?;
+        let target = self
+            .spend_proof(call, "ClearBackoff", &administrator, code, &on, Target::refuses_clearing)
+            .await?;
         let call = call.by(administrator);
         self.run(&call, &on, |record, _| {
             let decision = admin::clear_backoff(record.clone(), &target);
@@ -106,6 +117,20 @@ impl Engine {
         Step::Decide(decision)
     }
 
+    fn admit_administrator(
+        &self,
+        call: &Call,
+        administrator: &UserId,
+        user: Option<&UserId>,
+    ) -> Result<(), Error> {
+        let admitted = admin::admit_administrator(&self.policy, administrator, user);
+        if let Err(refusal) = &admitted {
+            let key = self.on(call, administrator.clone()).key;
+            self.publish(call, &key, None, [admin::refused_administrator(refusal)]);
+        }
+        Ok(admitted?)
+    }
+
     /// Spends the administrator's code on what the target is now. A repeat gets what the first call's
     /// proof was for, and no new proof is asked.
     async fn spend_proof(
@@ -115,9 +140,11 @@ impl Engine {
         administrator: &UserId,
         code: TotpCode,
         target: &On,
+        refuses: impl Fn(&Target) -> Option<Refusal>,
     ) -> Result<Target, Error> {
         let (record, now) = self.read(call, target).await?;
         let named = admin::target(&record.tidied(&self.policy, now));
+        let refusal = refuses(&named);
         let on = self.on(call, administrator.clone());
         let asked = on.asked(
             call,
@@ -133,7 +160,7 @@ impl Engine {
             };
             let attempt = Attempt { presented: &presented, opened };
             let decision: Decision<Target> =
-                admin::prove(record, &self.policy, now, attempt, named);
+                admin::prove(record, &self.policy, now, attempt, named, refusal.as_ref());
             Ok(decision)
         })
         .await

@@ -1,12 +1,13 @@
 //! The loop that makes every rule exact: load, decide, swap, and begin again if somebody was faster.
 
-use super::{Call, Engine, On, publish};
+use super::{Call, Engine, On};
 use crate::entropy;
 use crate::error::Error;
+use crate::events::{self, Events, Occurrence};
 use crate::seal::{Named, Purpose, Unreadable, Vault};
-use crate::store::{Durability, Loaded, StoreError, Swap, Swapped, Version};
+use crate::store::{Durability, Loaded, RecordKey, StoreError, Swap, Swapped, Version};
 use twinlock_core::answer::Answer;
-use twinlock_core::decision::{self, Decision, Factor};
+use twinlock_core::decision::{self, Decision, Event, EventKind, Factor};
 use twinlock_core::receipt::{self, Found, Mark};
 use twinlock_core::{Record, RequestId, Timestamp};
 use zeroize::Zeroizing;
@@ -134,8 +135,40 @@ impl Engine {
                     continue;
                 }
             }
-            publish(call, &on.key, &events);
+            self.publish(call, &on.key, Some(now), events);
             return outcome.map_err(Error::from);
+        }
+    }
+
+    /// Tells what happened, after the swap that made it true.
+    pub(super) fn publish(
+        &self,
+        call: &Call,
+        key: &RecordKey,
+        at: Option<Timestamp>,
+        happened: impl IntoIterator<Item = Event>,
+    ) {
+        for event in happened {
+            if event.kind == EventKind::LegacyLogin {
+                tracing::warn!(
+                    "a login was let through without a second step: login.mode is \"legacy\""
+                );
+            }
+            let what = Occurrence {
+                at: at.or(self.events.as_ref().map(Events::now)).unwrap_or_default(),
+                kind: event.kind,
+                namespace: key.namespace.clone(),
+                user: key.user.clone(),
+                actor: call.actor.clone(),
+                caller: call.caller.clone(),
+                method: event.method,
+                reason: event.reason,
+                client: call.client.clone(),
+            };
+            match &self.events {
+                Some(events) => events.tell(what),
+                None => events::log(&what, None),
+            }
         }
     }
 

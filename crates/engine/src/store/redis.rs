@@ -25,10 +25,12 @@ mod scan;
 mod scripts;
 mod sentinel;
 mod server;
+mod stream;
 mod topology;
 
 pub use address::{Address, AddressError};
 pub use scan::Scan;
+pub use stream::EventLog;
 
 use super::{Durability, Loaded, RecordKey, Store, StoreError, Swap, Swapped};
 use crate::deadline::Deadline;
@@ -173,6 +175,11 @@ impl Redis {
     /// A walk over all records.
     pub fn scan(&self) -> Scan {
         Scan::new(self.topology.table().nodes.clone())
+    }
+
+    /// The log of events that all replicas share.
+    pub fn event_log(&self) -> EventLog {
+        EventLog::new(self.topology.clone(), self.settings.clone())
     }
 
     async fn connect(options: Options, deadline: Deadline) -> Result<Self, StoreError> {

@@ -87,6 +87,8 @@ fn every_default_is_the_documented_one() {
             "argon2": {
                 "memory_kib": 19456, "iterations": 2, "parallelism": 1, "concurrency": null,
             },
+            "audit": { "path": null },
+            "webhook": { "url": null, "secret": null, "events": [] },
             "caller": [{
                 "name": "", "token_sha256": null, "san": null, "roles": ["product"],
                 "namespace": "default",

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `twinlock:{3ff}:7:default:alice` | version (16 bytes), then the record |
 //! | `twinlock:{3ff}:marker` | the marker of the dataset |
+//! | `twinlock:{000}:events` | the latest events, a stream |
 //!
 //! Users fall into 1,024 buckets. The bucket in braces is the hash tag of a Cluster: a record and the
 //! marker of its bucket are in one slot, so that one script reads both. The length of the namespace
@@ -22,6 +23,10 @@ pub(super) const PATTERN: &str = "twinlock:*";
 
 const PREFIX: &str = "twinlock:{";
 const MARKER: &str = "marker";
+
+/// The bucket beside whose marker the events are.
+pub(super) const EVENTS_BUCKET: Bucket = Bucket(0);
+const EVENTS: &str = "twinlock:{000}:events";
 
 /// One of the buckets that users fall into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,16 @@ pub(super) fn record(key: &RecordKey) -> String {
     let (namespace, user) = (key.namespace.as_str(), key.user.as_str());
     let bucket = Bucket::of(key).0;
     format!("{PREFIX}{bucket:03x}}}:{}:{namespace}:{user}", namespace.len())
+}
+
+/// The key of the events.
+pub(super) const fn events() -> &'static str {
+    EVENTS
+}
+
+/// Whether a key is that of the events.
+pub(super) fn is_events(key: &[u8]) -> bool {
+    key == EVENTS.as_bytes()
 }
 
 /// The user whose record a key names; `None` for markers and for what is none of ours.
@@ -130,6 +145,7 @@ mod tests {
         assert_eq!(record(&key("a", "bc")), "twinlock:{0a9}:1:a:bc");
         assert_eq!(record(&key("ab", "c")), "twinlock:{347}:2:ab:c");
         assert_eq!(Bucket(1023).marker(), "twinlock:{3ff}:marker");
+        assert_eq!(EVENTS_BUCKET.marker().replace("marker", "events"), EVENTS);
     }
 
     #[test]
@@ -143,6 +159,7 @@ mod tests {
         }
         for other in [
             "twinlock:{3ff}:marker",
+            EVENTS,
             "twinlock:{000}:7:default:alice",
             "twinlock:{1ef}:8:default:alice",
             "twinlock:{1ef}:7:default",

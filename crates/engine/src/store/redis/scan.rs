@@ -91,7 +91,7 @@ impl Scan {
     }
 }
 
-/// The next keys of Twinlock's on one server, and where to go on; "0" after the last.
+/// The next keys of markers and records on one server, and where to go on; "0" after the last.
 pub(super) async fn keys_at(
     node: &Arc<Node>,
     live: &Arc<super::node::Live>,
@@ -110,7 +110,8 @@ pub(super) async fn keys_at(
         return Err("the server answered something else".into());
     };
     let keys = found.into_iter().filter_map(|key| match key {
-        Value::BulkString(key) => Some(key),
+        // Events belong to no dataset.
+        Value::BulkString(key) if !keys::is_events(&key) => Some(key),
         _ => None,
     });
     Ok((text(&cursor), keys.collect()))
