@@ -3,13 +3,18 @@
 use crate::Server;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use std::time::Duration;
+
+/// How long a connection may have been idle and still be used.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// A client with connections that it keeps alive.
 #[derive(Clone)]
@@ -32,7 +37,8 @@ pub struct Answer {
 impl Http {
     /// A client of a server.
     pub fn new(server: &Server) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        // The server ends a connection that is idle for half a minute, perhaps just when a call begins.
+        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build_http();
         Self { client, address: server.address.clone() }
     }
 
@@ -44,14 +50,29 @@ impl Http {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer> {
+        let (head, body) = self.begin(method, path, headers, body).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    /// Sends a request, and gives the status without waiting for the end of the answer, which may have none.
+    pub async fn status(&self, method: &str, path: &str) -> Result<u16> {
+        let json = [("content-type", "application/json")];
+        Ok(self.begin(method, path, &json, "{}").await?.status().as_u16())
+    }
+
+    async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(self.address.clone() + path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = self.client.request(request.body(Full::new(body.into()))?).await?;
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        Ok(self.client.request(request.body(Full::new(body.into()))?).await?)
     }
 
     /// Sends JSON, and checks what every answer of the API must be like.

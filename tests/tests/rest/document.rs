@@ -27,12 +27,15 @@ async fn every_route_is_documented_and_every_path_is_a_route() {
     assert_eq!(documented, routes);
     for (method, path) in &documented {
         let path = path.replace("{user_id}", "alice");
-        let answer = http.json(method, &path, &[], &json!({})).await.expect("an answer");
-        assert!(![404, 405].contains(&answer.status), "{method} {path}: {answer:?}");
+        // Events have no end; the tests of events read them.
+        if path != "/v1/admin/events" {
+            let answer = http.json(method, &path, &[], &json!({})).await.expect("an answer");
+            assert!(![404, 405].contains(&answer.status), "{method} {path}: {answer:?}");
+        }
         for other in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
             if !documented.contains(&(other.into(), path.replace("/alice", "/{user_id}"))) {
-                let answer = http.json(other, &path, &[], &json!({})).await.expect("an answer");
-                assert_eq!(answer.status, 405, "{other} {path}");
+                let status = http.status(other, &path).await.expect("an answer");
+                assert_eq!(status, 405, "{other} {path}");
             }
         }
     }

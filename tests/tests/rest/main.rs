@@ -4,6 +4,8 @@ mod administrator;
 mod connections;
 mod document;
 mod forms;
+mod secrets;
+mod tour;
 
 use serde_json::{Value, json};
 use twinlock_tests::User;
