@@ -127,7 +127,7 @@ impl Client {
     {
         let opening = send(self.channel.clone(), self.request(question));
         match timeout_at(Instant::now() + self.timeout, opening).await {
-            Ok(Ok(parts)) => Ok(Stream::new(parts.into_inner(), self.address.clone())),
+            Ok(Ok(parts)) => Ok(Stream::new(parts, self.address.clone())),
             Ok(Err(status)) => Err(Error::from_status(&status, &self.address)),
             Err(_) => Err(Error::late(&self.address)),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
+use twinlock_core::{Malformed, Refusal};
 use twinlock_proto::code_name;
 
 /// A call that failed: refused by the server, or never answered.
@@ -35,20 +36,22 @@ pub struct FieldViolation {
     pub description: String,
 }
 
-/// What kind of failure a reason is: one exception class each in the SDKs.
+/// What kind of failure a reason is: one exception class each in the SDKs (`docs/sdk-errors.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Family {
-    /// The proof was looked at and is wrong or used up. Ask for another one.
-    Refused,
+    /// What the user presented is not accepted. Ask for another one.
+    Proof,
     /// The proof was not looked at, because of failures before it. Wait.
     Blocked,
-    /// The request is not of its form. It will never succeed.
-    Invalid,
-    /// The user, the session or the administrator is not in a state that allows the call.
+    /// The session has no recent proof of identity. Ask for one.
+    Elevation,
+    /// The user or the administrator is not in a state that allows the call.
     State,
-    /// The session, or the caller of the API, may not do this.
-    Forbidden,
+    /// The request is not of its form. It will never succeed.
+    Request,
+    /// The caller of the API may not do this.
+    Caller,
     /// There was no verdict; the same call may succeed later.
     Unavailable,
     /// Something is broken and needs an operator.
@@ -56,7 +59,7 @@ pub enum Family {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $family:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $code:ident, $family:ident;)*) => {
         /// Why a call failed, as the API names it.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -86,6 +89,14 @@ macro_rules! reasons {
                 }
             }
 
+            /// The gRPC status code that goes with it; `UNKNOWN` where this release does not know it.
+            pub const fn code(&self) -> Code {
+                match self {
+                    $(Self::$name => Code::$code,)*
+                    Self::Other(_) => Code::Unknown,
+                }
+            }
+
             fn family(&self) -> Option<Family> {
                 match self {
                     $(Self::$name => Some(Family::$family),)*
@@ -98,55 +109,55 @@ macro_rules! reasons {
 
 reasons! {
     /// A wrong code, recovery key or password.
-    InvalidCode = "INVALID_CODE", Refused;
+    InvalidCode = "INVALID_CODE", Unauthenticated, Proof;
     /// A right code, but one that was used, or is older than one that was.
-    CodeAlreadyUsed = "CODE_ALREADY_USED", Refused;
+    CodeAlreadyUsed = "CODE_ALREADY_USED", Unauthenticated, Proof;
     /// An attempt within the wait after failures.
-    Backoff = "BACKOFF", Blocked;
+    Backoff = "BACKOFF", ResourceExhausted, Blocked;
     /// The hard limit of failures is reached.
-    Locked = "LOCKED", Blocked;
+    Locked = "LOCKED", ResourceExhausted, Blocked;
     /// A code or recovery key that cannot be one.
-    MalformedCode = "MALFORMED_CODE", Invalid;
+    MalformedCode = "MALFORMED_CODE", InvalidArgument, Proof;
     /// A field, or an option of the client, that is not of its form.
-    InvalidRequest = "INVALID_REQUEST", Invalid;
+    InvalidRequest = "INVALID_REQUEST", InvalidArgument, Request;
     /// The same request id with another request.
-    RequestIdReused = "REQUEST_ID_REUSED", Invalid;
+    RequestIdReused = "REQUEST_ID_REUSED", InvalidArgument, Request;
     /// The user has no active authenticator.
-    NotEnrolled = "NOT_ENROLLED", State;
+    NotEnrolled = "NOT_ENROLLED", FailedPrecondition, State;
     /// No pending enrollment, a lapsed one, or another session's.
-    NoPendingEnrollment = "NO_PENDING_ENROLLMENT", State;
+    NoPendingEnrollment = "NO_PENDING_ENROLLMENT", FailedPrecondition, State;
     /// A password or an assertion where the user is enrolled.
-    SecondFactorRequired = "SECOND_FACTOR_REQUIRED", State;
+    SecondFactorRequired = "SECOND_FACTOR_REQUIRED", FailedPrecondition, State;
     /// No password is known for the user.
-    NoPassword = "NO_PASSWORD", State;
+    NoPassword = "NO_PASSWORD", FailedPrecondition, State;
     /// The server's configuration does not take the product's word.
-    AssertionNotAllowed = "ASSERTION_NOT_ALLOWED", State;
+    AssertionNotAllowed = "ASSERTION_NOT_ALLOWED", FailedPrecondition, State;
     /// The administrator has no active authenticator.
-    AdminNotEnrolled = "ADMIN_NOT_ENROLLED", State;
+    AdminNotEnrolled = "ADMIN_NOT_ENROLLED", FailedPrecondition, State;
     /// Nothing is known of the user.
-    UserNotFound = "USER_NOT_FOUND", State;
+    UserNotFound = "USER_NOT_FOUND", NotFound, State;
     /// An import over an active enrollment.
-    AlreadyEnrolled = "ALREADY_ENROLLED", State;
+    AlreadyEnrolled = "ALREADY_ENROLLED", AlreadyExists, State;
     /// No elevation, an expired one, or one that is not strong enough.
-    ElevationRequired = "ELEVATION_REQUIRED", Forbidden;
+    ElevationRequired = "ELEVATION_REQUIRED", PermissionDenied, Elevation;
     /// Administrators never unenroll themselves.
-    SelfUnenroll = "SELF_UNENROLL", Forbidden;
+    SelfUnenroll = "SELF_UNENROLL", PermissionDenied, State;
     /// The caller of the API did not say who it is.
-    CallerUnauthenticated = "CALLER_UNAUTHENTICATED", Forbidden;
+    CallerUnauthenticated = "CALLER_UNAUTHENTICATED", Unauthenticated, Caller;
     /// The caller of the API may not do this.
-    CallerForbidden = "CALLER_FORBIDDEN", Forbidden;
+    CallerForbidden = "CALLER_FORBIDDEN", PermissionDenied, Caller;
     /// Too many expensive checks at once.
-    Overloaded = "OVERLOADED", Unavailable;
+    Overloaded = "OVERLOADED", Unavailable, Unavailable;
     /// The server's store is not reachable, did not confirm, or was contended.
-    StoreUnavailable = "STORE_UNAVAILABLE", Unavailable;
+    StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, Unavailable;
     /// The server cannot be reached, or the connection broke off. Of the client alone.
-    Unavailable = "UNAVAILABLE", Unavailable;
+    Unavailable = "UNAVAILABLE", Unavailable, Unavailable;
     /// No answer within the deadline.
-    DeadlineExceeded = "DEADLINE_EXCEEDED", Unavailable;
+    DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, Unavailable;
     /// The server's store is not the one that was initialized.
-    StoreIncomplete = "STORE_INCOMPLETE", Internal;
+    StoreIncomplete = "STORE_INCOMPLETE", FailedPrecondition, Internal;
     /// No key of the server's keyring opens the record.
-    SecretUnreadable = "SECRET_UNREADABLE", Internal;
+    SecretUnreadable = "SECRET_UNREADABLE", DataLoss, Internal;
 }
 
 impl fmt::Display for Reason {
@@ -162,8 +173,13 @@ impl Error {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
                 Family::Unavailable
             }
-            Code::InvalidArgument | Code::OutOfRange => Family::Invalid,
-            Code::Unauthenticated | Code::PermissionDenied => Family::Forbidden,
+            Code::InvalidArgument | Code::OutOfRange => Family::Request,
+            Code::Unauthenticated | Code::PermissionDenied => Family::Caller,
+            // Without a reason it is no word of the rules: a limit of the transport, or a watch that is
+            // read too slowly.
+            Code::ResourceExhausted if self.reason.as_str() == self.code_name() => {
+                Family::Unavailable
+            }
             Code::ResourceExhausted => Family::Blocked,
             Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists => Family::State,
             _ => Family::Internal,
@@ -245,19 +261,43 @@ impl Error {
     }
 
     /// An option or argument of the client's own caller is not of its form.
-    pub(crate) fn invalid(field: &str, message: String) -> Self {
+    pub fn invalid(field: &str, message: String) -> Self {
         let violation = FieldViolation { field: field.to_owned(), description: message.clone() };
         let mut error = Self::bare(Reason::InvalidRequest, Code::InvalidArgument, message);
         error.violations.push(violation);
         error
     }
 
-    pub(crate) fn internal(message: String) -> Self {
+    /// Something that must not happen has happened on this side.
+    pub fn internal(message: String) -> Self {
         Self::bare(Reason::Other(code_name(Code::Internal).to_owned()), Code::Internal, message)
     }
 
     fn bare(reason: Reason, code: Code, message: String) -> Self {
         Self { reason, code, message, retry_after: None, violations: Vec::new() }
+    }
+}
+
+/// What the rules refuse in the caller's own process, in the server's words.
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let reason = Reason::from_name(refusal.reason().as_str());
+        let code = reason.code();
+        let violations = match &refusal {
+            Refusal::Malformed(malformed) => vec![FieldViolation {
+                field: malformed.field.to_owned(),
+                description: malformed.problem.to_owned(),
+            }],
+            _ => Vec::new(),
+        };
+        let message = refusal.to_string();
+        Self { reason, code, message, retry_after: refusal.retry_after(), violations }
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(malformed: Malformed) -> Self {
+        Refusal::from(malformed).into()
     }
 }
 
@@ -283,96 +323,4 @@ fn root<'error>(error: &'error (dyn StdError + 'static)) -> &'error (dyn StdErro
 }
 
 #[cfg(test)]
-mod tests {
-    use tonic_types::ErrorDetails;
-
-    use super::*;
-
-    const ADDRESS: &str = "http://127.0.0.1:6238";
-
-    #[test]
-    fn details_are_read() {
-        let mut details = ErrorDetails::with_error_info("BACKOFF", "twinlock", []);
-        details.set_retry_info(Some(Duration::from_millis(3_500)));
-        let status =
-            Status::with_error_details(Code::ResourceExhausted, "Wait 4 seconds.", details);
-        let error = Error::from_status(&status, ADDRESS);
-        assert_eq!(error.reason, Reason::Backoff);
-        assert_eq!(error.family(), Family::Blocked);
-        assert_eq!(error.code_name(), "RESOURCE_EXHAUSTED");
-        assert_eq!(error.retry_after, Some(Duration::from_millis(3_500)));
-        assert_eq!(error.to_string(), "Wait 4 seconds.");
-    }
-
-    #[test]
-    fn violations_are_read() {
-        let mut details = ErrorDetails::with_error_info("MALFORMED_CODE", "twinlock", []);
-        details.add_bad_request_violation("totp_code", "6 digits");
-        let status = Status::with_error_details(Code::InvalidArgument, "No code.", details);
-        let error = Error::from_status(&status, ADDRESS);
-        assert_eq!(
-            error.violations,
-            [FieldViolation { field: "totp_code".into(), description: "6 digits".into() }]
-        );
-    }
-
-    #[test]
-    fn plain_trailers_stand_in_for_details() {
-        let mut status = Status::unauthenticated("Used.");
-        status.metadata_mut().insert("twinlock-reason", "CODE_ALREADY_USED".parse().unwrap());
-        status.metadata_mut().insert("twinlock-retry-after-ms", "12000".parse().unwrap());
-        let error = Error::from_status(&status, ADDRESS);
-        assert_eq!(error.reason, Reason::CodeAlreadyUsed);
-        assert_eq!(error.family(), Family::Refused);
-        assert_eq!(error.retry_after, Some(Duration::from_secs(12)));
-    }
-
-    #[test]
-    fn details_of_another_domain_are_not_twinlocks() {
-        let details = ErrorDetails::with_error_info("BACKOFF", "proxy.example", []);
-        let status = Status::with_error_details(Code::PermissionDenied, "No.", details);
-        let error = Error::from_status(&status, ADDRESS);
-        assert_eq!(error.reason.as_str(), "PERMISSION_DENIED");
-        assert_eq!(error.family(), Family::Forbidden);
-    }
-
-    #[test]
-    fn a_reason_of_a_later_release_keeps_its_name() {
-        let details = ErrorDetails::with_error_info("COLD_FEET", "twinlock", []);
-        let status = Status::with_error_details(Code::FailedPrecondition, "Later.", details);
-        let error = Error::from_status(&status, ADDRESS);
-        assert_eq!(error.reason, Reason::Other("COLD_FEET".into()));
-        assert_eq!(error.family(), Family::State);
-    }
-
-    #[test]
-    fn a_proxy_without_a_server_behind_it_is_unavailable() {
-        let error = Error::from_status(&Status::unavailable("no healthy upstream"), ADDRESS);
-        assert_eq!(error.reason, Reason::Unavailable);
-        assert!(error.message.contains("no healthy upstream"), "{error}");
-        assert!(error.message.contains(ADDRESS), "{error}");
-    }
-
-    #[test]
-    fn an_answer_that_cannot_be_read_stays_internal() {
-        let error = Error::from_status(&Status::internal("invalid wire type"), ADDRESS);
-        assert_eq!(error.reason.as_str(), "INTERNAL");
-        assert_eq!(error.family(), Family::Internal);
-    }
-
-    #[test]
-    fn a_timeout_is_a_deadline_however_it_is_called() {
-        for status in [Status::cancelled("Timeout expired"), Status::deadline_exceeded("")] {
-            let error = Error::from_status(&status, ADDRESS);
-            assert_eq!(error.reason, Reason::DeadlineExceeded);
-            assert_eq!(error.code, Code::DeadlineExceeded);
-        }
-    }
-
-    #[test]
-    fn names_round_trip() {
-        for reason in Reason::ALL {
-            assert_eq!(&Reason::from_name(reason.as_str()), reason);
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tonic::Response;
+
 use crate::Error;
 
 /// An answer in many parts: events as they happen, or the progress of long work.
@@ -11,11 +13,20 @@ use crate::Error;
 pub struct Stream<Part> {
     parts: tonic::Streaming<Part>,
     address: Arc<str>,
+    missed_events: bool,
 }
 
 impl<Part> Stream<Part> {
-    pub(crate) fn new(parts: tonic::Streaming<Part>, address: Arc<str>) -> Self {
-        Self { parts, address }
+    pub(crate) fn new(answer: Response<tonic::Streaming<Part>>, address: Arc<str>) -> Self {
+        let missed_events = answer.metadata().get("twinlock-missed-events");
+        let missed_events = missed_events.is_some_and(|value| value == "true");
+        Self { parts: answer.into_inner(), address, missed_events }
+    }
+
+    /// Whether events after the one that a watch named are no longer kept, so that some are missing
+    /// before its first one.
+    pub fn missed_events(&self) -> bool {
+        self.missed_events
     }
 
     /// The next part, or `None` after the last one.

@@ -1,6 +1,6 @@
 //! The growing wait after consecutive failures (NIST SP 800-63B, throttling; RFC 4226 §7.3).
 
-use crate::Timestamp;
+use crate::{Malformed, Refusal, Timestamp};
 use std::time::Duration;
 
 /// The least time for which a counter is remembered after its block ended.
@@ -31,6 +31,29 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// One within the limits of the server's configuration: 0 to 10 tolerated failures, waits of 1 ms to
+    /// 30 days of which the first is not the longest, and a hard limit above the tolerated failures.
+    pub fn new(
+        tolerated_failures: u32,
+        initial: Duration,
+        maximum: Duration,
+        hard_limit: Option<u32>,
+    ) -> Result<Self, Malformed> {
+        let waits = Duration::from_millis(1)..=Duration::from_secs(30 * 24 * 3600);
+        let (field, problem) = if tolerated_failures > 10 {
+            ("tolerated_failures", "must be 0 to 10")
+        } else if !waits.contains(&maximum) {
+            ("maximum", "must be 1 ms to 30 days")
+        } else if !waits.contains(&initial) || initial > maximum {
+            ("initial", "must be 1 ms at least, and not longer than the maximum")
+        } else if hard_limit.is_some_and(|limit| limit <= tolerated_failures) {
+            ("hard_limit", "must be more than the tolerated failures")
+        } else {
+            return Ok(Self { tolerated_failures, initial, maximum, hard_limit });
+        };
+        Err(Malformed { field, problem })
+    }
+
     /// The wait that failure number `failures` starts:
     /// nothing while tolerated, then `initial`, doubling up to `maximum`.
     pub fn wait(&self, failures: u32) -> Duration {
@@ -76,6 +99,17 @@ pub enum Gate {
     },
     /// Not before an administrator clears it.
     Locked,
+}
+
+impl Gate {
+    /// What an attempt is told that may not be looked at.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match *self {
+            Self::Open => None,
+            Self::Blocked { retry_after, .. } => Some(Refusal::Backoff { retry_after }),
+            Self::Locked => Some(Refusal::Locked),
+        }
+    }
 }
 
 /// One counted failure, by which it can be taken away again.
@@ -204,6 +238,21 @@ mod tests {
         assert_eq!(waits, [0, 0, 0, 1, 2, 4]);
         let schedule = Schedule { tolerated_failures: 0, ..Schedule::default() };
         assert_eq!(schedule.wait(1), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_schedule_is_within_its_limits() {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        assert_eq!(Schedule::new(1, second, hour, None), Ok(Schedule::default()));
+        assert!(Schedule::new(10, second, second, Some(11)).is_ok());
+        let field = |tolerated, initial, maximum, limit| {
+            Schedule::new(tolerated, initial, maximum, limit).unwrap_err().field
+        };
+        assert_eq!(field(11, second, hour, None), "tolerated_failures");
+        assert_eq!(field(1, hour, second, None), "initial");
+        assert_eq!(field(1, Duration::ZERO, hour, None), "initial");
+        assert_eq!(field(1, second, hour * 721, None), "maximum");
+        assert_eq!(field(1, second, hour, Some(1)), "hard_limit");
     }
 
     #[test]

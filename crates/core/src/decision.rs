@@ -233,19 +233,15 @@ impl Record {
         factor: Factor,
     ) -> Result<(), Decision<T>> {
         let counter = self.counter(factor);
-        match counter.at(&policy.backoff, now).gate(&policy.backoff, now) {
-            Gate::Open => Ok(()),
-            Gate::Locked => Err(Decision::refused(Refusal::Locked)),
-            Gate::Blocked { retry_after, restart } => {
-                let mut decision = Decision::refused(Refusal::Backoff { retry_after });
-                if restart {
-                    let mut record = self.clone();
-                    *record.counter_mut(factor) = counter.restarted(now);
-                    decision.record = Some(record);
-                }
-                Err(decision)
-            }
+        let gate = counter.at(&policy.backoff, now).gate(&policy.backoff, now);
+        let Some(refusal) = gate.refusal() else { return Ok(()) };
+        let mut decision = Decision::refused(refusal);
+        if let Gate::Blocked { restart: true, .. } = gate {
+            let mut record = self.clone();
+            *record.counter_mut(factor) = counter.restarted(now);
+            decision.record = Some(record);
         }
+        Err(decision)
     }
 
     /// Counts one failure.

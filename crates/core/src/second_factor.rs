@@ -7,7 +7,7 @@ use crate::decision::{Decision, EventKind, Factor};
 use crate::policy::Policy;
 use crate::record::{Digests, Method, Record, Recovery, Sealed};
 use crate::recovery::{RecoveryKey, RecoveryKeyHash};
-use crate::totp::{self, Secret, TotpCode};
+use crate::totp::{self, Parameters, Secret, Step, TotpCode, Window};
 use crate::{Malformed, Refusal, Timestamp};
 use std::time::Duration;
 
@@ -114,6 +114,32 @@ pub fn elevate(
     settle(record, policy, now, attempt, Some(session), EventKind::Elevated)
 }
 
+/// Compares a code, and gives the step that it uses up: whoever accepts it keeps that as the next
+/// `last_step`, before anybody learns of it.
+///
+/// Refused are a code of another length than the authenticator's, a wrong one, and one whose step is not
+/// later than the last used one.
+pub fn accept(
+    secret: &Secret,
+    parameters: &Parameters,
+    window: Window,
+    now: Timestamp,
+    code: &TotpCode,
+    last_step: Option<Step>,
+) -> Result<Step, Refusal> {
+    if code.digits() != parameters.digits {
+        return Err(wrong_length().into());
+    }
+    let step = totp::matched_step(secret, parameters, window, now, code);
+    let step = step.ok_or(Refusal::InvalidCode)?;
+    if last_step.is_some_and(|last| step <= last) {
+        return Err(Refusal::CodeAlreadyUsed {
+            retry_after: parameters.period.until_next_step(now),
+        });
+    }
+    Ok(step)
+}
+
 /// A proof with what it is compared with.
 #[derive(Debug)]
 pub struct Attempt<'a> {
@@ -198,13 +224,8 @@ fn prove(
     match (attempt.presented, attempt.opened) {
         (Presented::Totp(code), Opened::Secret(secret)) => {
             let authenticator = record.authenticator.as_mut().ok_or(Refusal::NotEnrolled)?;
-            let parameters = authenticator.parameters;
-            let step = totp::matched_step(&secret, &parameters, policy.window, now, code)
-                .ok_or(Refusal::InvalidCode)?;
-            if authenticator.last_step.is_some_and(|last| step <= last) {
-                let retry_after = parameters.period.until_next_step(now);
-                return Err(Refusal::CodeAlreadyUsed { retry_after });
-            }
+            let (parameters, last) = (authenticator.parameters, authenticator.last_step);
+            let step = accept(&secret, &parameters, policy.window, now, code, last)?;
             authenticator.last_step = Some(step);
             Ok(None)
         }

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use twinlock_core::decision::EventKind;
 use twinlock_core::record::{Authenticator, Sealed};
-use twinlock_core::totp::{Parameters, Secret, Step, Window};
-use twinlock_core::{Policy, Refusal, Timestamp};
+use twinlock_core::totp::{self, Parameters, Secret, Step, TotpCode, Window};
+use twinlock_core::{Policy, Refusal, Timestamp, second_factor};
 
 /// A step whose code is the next one's too, under [`odd_secret`].
 const ADJACENT: u64 = 60_102_567;
@@ -233,4 +233,29 @@ fn the_same_code_of_a_step_not_yet_used_is_accepted() {
     bench.now = at_step(TWO_APART + 1);
     bench.verify(None, &code).expect("the code of another step");
     assert_eq!(bench.last_step(), Step(TWO_APART + 2));
+}
+
+/// What the SDKs offer to a product that keeps the last used step itself.
+#[test]
+fn a_product_that_keeps_the_step_has_the_same_rule() {
+    let secret = Secret::generate([7; 20]);
+    let parameters = Parameters::default();
+    let now = Timestamp::from_secs(1_000_000_005);
+    let current = parameters.period.step(now);
+    let accept = |step: u64, last_step| {
+        let code = totp::generate(&secret, &parameters, Step(step));
+        second_factor::accept(&secret, &parameters, Window::default(), now, &code, last_step)
+    };
+    assert_eq!(accept(current.0, None), Ok(current));
+    assert_eq!(accept(current.0, Some(Step(current.0 - 1))), Ok(current));
+    let used = Refusal::CodeAlreadyUsed { retry_after: Duration::from_secs(15) };
+    assert_eq!(accept(current.0, Some(current)), Err(used.clone()));
+    assert_eq!(accept(current.0 - 1, Some(current)), Err(used));
+    assert_eq!(accept(current.0 + 2, None), Err(Refusal::InvalidCode));
+    let longer = TotpCode::parse("12345678").unwrap();
+    let refused =
+        second_factor::accept(&secret, &parameters, Window::default(), now, &longer, None);
+    assert!(
+        matches!(refused, Err(Refusal::Malformed(malformed)) if malformed.field == "totp_code")
+    );
 }

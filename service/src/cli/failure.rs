@@ -24,11 +24,9 @@ impl Failure {
     /// 1: the proof or the state was refused; 2: it can never succeed; 3: anything else.
     pub(super) fn exit_status(&self) -> u8 {
         match self {
-            Self::Call(error) => match (&error.reason, error.family()) {
-                (Reason::MalformedCode, _) => 1,
-                (Reason::CallerUnauthenticated | Reason::CallerForbidden, _) => 3,
-                (_, Family::Refused | Family::Blocked | Family::State | Family::Forbidden) => 1,
-                (_, Family::Invalid) => 2,
+            Self::Call(error) => match error.family() {
+                Family::Proof | Family::Blocked | Family::Elevation | Family::State => 1,
+                Family::Request => 2,
                 _ => 3,
             },
             Self::Usage(_) => 2,
@@ -106,6 +104,7 @@ mod tests {
         for reason in twinlock_core::reason::Reason::ALL {
             let known = Reason::from_name(reason.as_str());
             assert!(Reason::ALL.contains(&known), "{reason}");
+            assert_eq!(known.code(), crate::errors::statuses(*reason).0, "{reason}");
         }
     }
 }
