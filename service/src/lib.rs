@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod input;
 pub mod keyring;
 pub mod policy;
+pub mod reload;
 pub mod rest;
 pub mod serve;
 pub mod telemetry;
