@@ -20,6 +20,17 @@ pub enum Verifier {
     Stored(Sealed),
 }
 
+/// What a check of a password found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether the password fits the verifier.
+    pub is_right: bool,
+    /// Whether that verifier is the one in force at the settlement: the one that came with the request
+    /// always is. Whoever holds the keys compares what is sealed, and not its bytes, for those change when
+    /// the record is resealed.
+    pub is_in_force: bool,
+}
+
 /// Elevates a session on the product's word.
 pub fn assert(
     mut record: Record,
@@ -64,22 +75,17 @@ pub fn charge_password(mut record: Record, policy: &Policy, now: Timestamp) -> D
     Decision::changed(charge, record, Vec::new())
 }
 
-/// Settles a password that was checked against `verifier`. It counts as right only if that verifier is
-/// still the one in force.
+/// Settles a password that was checked. It counts as right only if the verifier that it was checked against
+/// is still the one in force.
 pub fn settle_password(
     mut record: Record,
     policy: &Policy,
     now: Timestamp,
     session: &Digests,
-    verifier: &Verifier,
     charge: Charge,
-    is_right: bool,
+    checked: Checked,
 ) -> Decision<Proven> {
-    let in_force = match verifier {
-        Verifier::Supplied => true,
-        Verifier::Stored(sealed) => record.password.as_ref() == Some(sealed),
-    };
-    if !is_right || !in_force {
+    if !(checked.is_right && checked.is_in_force) {
         let failed = EventKind::ElevationFailed.by(Method::Password);
         let mut events = vec![failed.because(Reason::InvalidCode.as_str())];
         // Of several that were checked at once, only the failure that was counted last began the block.

@@ -176,7 +176,7 @@ impl Engine {
         account_name: Option<AccountName>,
     ) -> Result<Enrollment, Error> {
         let on = self.on(call, user);
-        let session = on.session(session);
+        let digests = on.session(session);
         let secret = Secret::generate(entropy::bytes());
         let sealed = on.vault.seal(Purpose::TotpSecret, secret.expose());
         let account = match account_name {
@@ -184,11 +184,11 @@ impl Engine {
             // An account name is what a user id is.
             None => AccountName::parse(on.key.user.as_str())?,
         };
-        let asked =
-            on.asked(call, "Enroll", None, &[&session.primary().0, account.as_str().as_bytes()]);
+        let fields = [session.as_str().as_bytes(), account.as_str().as_bytes()];
+        let asked = on.asked(call, "Enroll", None, &fields);
         let begun = self
             .decide(call, &on, asked.as_ref(), |record, now| {
-                Ok(enrollment::begin(record, &self.policy, now, &session, &secret, sealed.clone()))
+                Ok(enrollment::begin(record, &self.policy, now, &digests, &secret, sealed.clone()))
             })
             .await?;
         let uri = otpauth::build(&self.policy.issuer, &account, &begun.secret, &self.policy.totp);
@@ -210,14 +210,14 @@ impl Engine {
         code: &TotpCode,
     ) -> Result<Confirmed, Error> {
         let on = self.on(call, user);
-        let session = on.session(session);
         let fresh = on.fresh_recovery_key();
         let asked = on.asked(
             call,
             "ConfirmEnrollment",
             Some(Factor::Second),
-            &[&session.primary().0, code.expose().as_bytes()],
+            &[session.as_str().as_bytes(), code.expose().as_bytes()],
         );
+        let session = on.session(session);
         self.decide(call, &on, asked.as_ref(), |record, now| {
             let policy = &self.policy;
             let sealed = match enrollment::admit_confirmation(&record, policy, now, &session, code)
@@ -239,8 +239,8 @@ impl Engine {
         session: &SessionId,
     ) -> Result<(), Error> {
         let on = self.on(call, user);
+        let asked = on.asked(call, "Unenroll", None, &[session.as_str().as_bytes()]);
         let session = on.session(session);
-        let asked = on.asked(call, "Unenroll", None, &[&session.primary().0]);
         self.decide(call, &on, asked.as_ref(), |record, now| {
             Ok(enrollment::end(record, &self.policy, now, &session))
         })
@@ -291,17 +291,10 @@ impl Engine {
         credential: Credential,
     ) -> Result<Proven, Error> {
         let on = self.on(call, user);
-        let session = session.map(|session| on.session(session));
-        self.second_factor(
-            call,
-            &on,
-            "Verify",
-            session.as_ref(),
-            credential,
-            |record, now, attempt| {
-                second_factor::verify(record, &self.policy, now, attempt, session.as_ref())
-            },
-        )
+        let digests = session.map(|session| on.session(session));
+        self.second_factor(call, &on, "Verify", session, credential, |record, now, attempt| {
+            second_factor::verify(record, &self.policy, now, attempt, digests.as_ref())
+        })
         .await
     }
 
@@ -314,33 +307,27 @@ impl Engine {
         proof: Proof,
     ) -> Result<Proven, Error> {
         let on = self.on(call, user);
-        let session = on.session(session);
+        let digests = on.session(session);
         let credential = match proof {
             Proof::Totp(code) => Credential::Totp(code),
             Proof::RecoveryKey(key) => Credential::RecoveryKey(key),
             Proof::Password(password, hash) => {
-                return self.elevate_by_password(call, &on, &session, password, hash).await;
+                return self.elevate_by_password(call, &on, session, password, hash).await;
             }
             Proof::Asserted(how) => {
-                let fields: [&[u8]; 2] = [&session.primary().0, how.as_bytes()];
+                let fields = [session.as_str().as_bytes(), how.as_bytes()];
                 let asked = on.asked(call, "Elevate/asserted", None, &fields);
                 return self
                     .decide(call, &on, asked.as_ref(), |record, now| {
-                        Ok(elevation::assert(record, &self.policy, now, &session))
+                        Ok(elevation::assert(record, &self.policy, now, &digests))
                     })
                     .await;
             }
         };
-        self.second_factor(
-            call,
-            &on,
-            "Elevate",
-            Some(&session),
-            credential,
-            |record, now, attempt| {
-                second_factor::elevate(record, &self.policy, now, attempt, &session)
-            },
-        )
+        let session = Some(session);
+        self.second_factor(call, &on, "Elevate", session, credential, |record, now, attempt| {
+            second_factor::elevate(record, &self.policy, now, attempt, &digests)
+        })
         .await
     }
 
@@ -379,9 +366,9 @@ impl Engine {
         session: &SessionId,
     ) -> Result<Issued, Error> {
         let on = self.on(call, user);
-        let session = on.session(session);
         let fresh = on.fresh_recovery_key();
-        let asked = on.asked(call, "RotateRecoveryKey", None, &[&session.primary().0]);
+        let asked = on.asked(call, "RotateRecoveryKey", None, &[session.as_str().as_bytes()]);
+        let session = on.session(session);
         self.decide(call, &on, asked.as_ref(), |record, now| {
             Ok(enrollment::rotate_recovery_key(record, &self.policy, now, &session, &fresh))
         })
@@ -438,17 +425,21 @@ impl Engine {
         call: &Call,
         on: &On,
         method: &str,
-        session: Option<&Digests>,
+        session: Option<&SessionId>,
         credential: Credential,
         settle: impl Fn(twinlock_core::Record, Timestamp, Attempt<'_>) -> Decision<Proven>,
     ) -> Result<Proven, Error> {
-        let session = session.map(|session| session.primary().0).unwrap_or_default();
+        let session = session.map(SessionId::as_str).unwrap_or_default();
         let (kind, proof) = match &credential {
             Credential::Totp(code) => (&b"totp"[..], code.expose()),
             Credential::RecoveryKey(key) => (&b"recovery key"[..], key.expose()),
         };
-        let asked =
-            on.asked(call, method, Some(Factor::Second), &[&session, kind, proof.as_bytes()]);
+        let asked = on.asked(
+            call,
+            method,
+            Some(Factor::Second),
+            &[session.as_bytes(), kind, proof.as_bytes()],
+        );
         let presented = match credential {
             Credential::Totp(code) => Presented::Totp(code),
             Credential::RecoveryKey(key) => {

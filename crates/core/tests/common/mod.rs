@@ -315,8 +315,12 @@ impl Bench {
     ) -> Result<Proven, Refusal> {
         let (record, session) = (self.record.clone(), digests(session));
         let (policy, now) = (&self.policy, self.now);
-        let decision =
-            elevation::settle_password(record, policy, now, &session, verifier, charge, is_right);
+        let is_in_force = match verifier {
+            elevation::Verifier::Supplied => true,
+            elevation::Verifier::Stored(sealed) => record.password.as_ref() == Some(sealed),
+        };
+        let checked = elevation::Checked { is_right, is_in_force };
+        let decision = elevation::settle_password(record, policy, now, &session, charge, checked);
         self.keep(decision)
     }
 

@@ -7,11 +7,14 @@ use crate::error::Error;
 use crate::hash::{Password, PasswordHash, Permit};
 use crate::seal::{Purpose, Unreadable};
 use std::time::Duration;
+use subtle::ConstantTimeEq;
+use twinlock_core::SessionId;
 use twinlock_core::backoff::Charge;
 use twinlock_core::decision::{self, Decision, Factor};
-use twinlock_core::elevation::{self, Verifier};
-use twinlock_core::record::Digests;
+use twinlock_core::elevation::{self, Checked, Verifier};
+use twinlock_core::record::Sealed;
 use twinlock_core::second_factor::Proven;
+use zeroize::Zeroizing;
 
 /// What is left of a call's time for the hash and the swaps when its turn comes at the last moment.
 const LEFT_FOR_HASHING: Duration = Duration::from_millis(1500);
@@ -27,7 +30,7 @@ impl Engine {
         &self,
         call: &Call,
         on: &On,
-        session: &Digests,
+        session: &SessionId,
         password: Password,
         supplied: Option<PasswordHash>,
     ) -> Result<Proven, Error> {
@@ -36,9 +39,10 @@ impl Engine {
             call,
             "Elevate/password",
             Some(Factor::Password),
-            &[&session.primary().0, password.expose(), hash_text.as_bytes()],
+            &[session.as_str().as_bytes(), password.expose(), hash_text.as_bytes()],
         );
         let asked = asked.as_ref();
+        let session = &on.session(session);
         let has_supplied = supplied.is_some();
 
         // A blocked caller must not even queue for the hash: that would let a flood of refused attempts
@@ -53,13 +57,14 @@ impl Engine {
                 Admitted::Answered(answer) => return answer,
                 Admitted::Charged(verifier, charge) => (verifier, charge),
             };
-        let hash = match (&verifier, supplied) {
+        let (hash, stored) = match (&verifier, supplied) {
             (Verifier::Stored(sealed), _) => {
-                let text = on.vault.open(Purpose::Password, sealed)?;
-                let text = std::str::from_utf8(&text).map_err(|_| Unreadable::Damaged)?;
-                PasswordHash::parse(text).map_err(|_| Unreadable::Damaged)?
+                let opened = on.vault.open(Purpose::Password, sealed)?;
+                let text = std::str::from_utf8(&opened).map_err(|_| Unreadable::Damaged)?;
+                let hash = PasswordHash::parse(text).map_err(|_| Unreadable::Damaged)?;
+                (hash, Some(opened))
             }
-            (Verifier::Supplied, Some(hash)) => hash,
+            (Verifier::Supplied, Some(hash)) => (hash, None),
             (Verifier::Supplied, None) => return Err(Error::Internal("no verifier was supplied")),
         };
         let Ok(hashed) = call.deadline.limit(permit.verify(password, hash)).await else {
@@ -88,14 +93,17 @@ impl Engine {
                 let record = elevation::uncharge_password(record, charge);
                 return Ok(Step::Decide(Decision::changed(answer, record, Vec::new())));
             }
+            let is_in_force = match &stored {
+                Some(hashed) => on.is_password(hashed, record.password.as_ref())?,
+                None => true,
+            };
             let mut decision = elevation::settle_password(
                 record.clone(),
                 &self.policy,
                 now,
                 session,
-                &verifier,
                 charge,
-                is_right,
+                Checked { is_right, is_in_force },
             );
             if let Some(asked) = asked {
                 let mut record = decision.record.take().unwrap_or(record);
@@ -147,5 +155,19 @@ impl Engine {
     pub(super) async fn hash_permit(&self, call: &Call) -> Result<Permit, Error> {
         let reserve = LEFT_FOR_HASHING.min(call.deadline.remaining() / 2);
         Ok(self.hasher.permit(call.deadline.earlier(reserve)).await?)
+    }
+}
+
+impl On {
+    /// Whether a record's verifier is this one. What was sealed is compared, and not its bytes: the record
+    /// may have been resealed meanwhile.
+    fn is_password(
+        &self,
+        verifier: &Zeroizing<Vec<u8>>,
+        sealed: Option<&Sealed>,
+    ) -> Result<bool, Unreadable> {
+        let Some(sealed) = sealed else { return Ok(false) };
+        let opened = self.vault.open(Purpose::Password, sealed)?;
+        Ok(bool::from(opened.as_slice().ct_eq(verifier.as_slice())))
     }
 }
