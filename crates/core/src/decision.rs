@@ -40,6 +40,9 @@ pub struct Event {
     pub method: Option<Method>,
     /// Why: the reason of a refusal, the ground of a decision on a login, or an operator's own words.
     pub reason: Option<Cow<'static, str>>,
+    /// How many steps the one of a right code lies from the present one: what its clock is off, for whoever
+    /// watches all of them.
+    pub step_offset: Option<i8>,
 }
 
 impl Event {
@@ -140,12 +143,12 @@ impl EventKind {
 
     /// The event, without a proof.
     pub const fn event(self) -> Event {
-        Event { kind: self, method: None, reason: None }
+        Event { kind: self, method: None, reason: None, step_offset: None }
     }
 
     /// The event, with the proof that it was about.
     pub const fn by(self, method: Method) -> Event {
-        Event { kind: self, method: Some(method), reason: None }
+        Event { kind: self, method: Some(method), reason: None, step_offset: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Enrollment: begin, confirm, end, the recovery key's exchange, and what may be told of a user.
 
-use crate::decision::{Decision, EventKind, Factor};
+use crate::decision::{Decision, Event, EventKind, Factor};
 use crate::policy::Policy;
 use crate::record::{Authenticator, Digests, Method, Pending, Record, Sealed};
 use crate::second_factor::{self, Fresh, Issued};
@@ -138,7 +138,9 @@ pub fn confirm(
     record.second_factor_failures = record.second_factor_failures.succeeded();
     let issued = second_factor::issue(&mut record, now, fresh);
     let confirmed = Confirmed { issued, enrolled_at };
-    Decision::changed(confirmed, record, vec![event.by(Method::Totp)]).lasting()
+    let step_offset = Some(step.offset_from(parameters.period.step(now)));
+    let event = Event { step_offset, ..event.by(Method::Totp) };
+    Decision::changed(confirmed, record, vec![event]).lasting()
 }
 
 /// Turns two-step verification off. The counters stay, and the user stays known.

@@ -3,7 +3,7 @@
 //! Two pure steps. [`admit`] decides whether the proof may be looked at and names what must be opened;
 //! whoever holds the keys opens it; [`verify`] and [`elevate`] settle the attempt.
 
-use crate::decision::{Decision, EventKind, Factor};
+use crate::decision::{Decision, Event, EventKind, Factor};
 use crate::policy::Policy;
 use crate::record::{Digests, Method, Record, Recovery, Sealed};
 use crate::recovery::{RecoveryKey, RecoveryKeyHash};
@@ -166,8 +166,8 @@ fn settle(
         Presented::Totp(_) => Method::Totp,
         Presented::RecoveryKey(..) => Method::RecoveryKey,
     };
-    let issued = match prove(&mut record, policy, now, attempt) {
-        Ok(issued) => issued,
+    let Spent { issued, step_offset } = match prove(&mut record, policy, now, attempt) {
+        Ok(spent) => spent,
         Err(refusal) => {
             let failure = match (&refusal, event) {
                 (Refusal::CodeAlreadyUsed { .. }, _) => EventKind::CodeReused,
@@ -182,7 +182,7 @@ fn settle(
         record.elevate(session, method, now);
         Granted { method, at: now, expire_at: now.after(policy.elevation.lifetime) }
     });
-    let mut events = vec![event.by(method)];
+    let mut events = vec![Event { step_offset, ..event.by(method) }];
     if issued.is_some() {
         events.push(EventKind::RecoveryKeyUsed.event());
     }
@@ -200,7 +200,7 @@ pub(crate) fn refuse<T>(
     policy: &Policy,
     now: Timestamp,
     refusal: Refusal,
-    event: crate::decision::Event,
+    event: Event,
 ) -> Decision<T> {
     let mut decision = Decision::failed(record, policy, now, Factor::Second, refusal, event);
     // The wait until a new code is no use to anybody while the failure itself blocks for longer.
@@ -213,6 +213,14 @@ pub(crate) fn refuse<T>(
     decision
 }
 
+/// What was spent on a proof that was right.
+struct Spent {
+    /// The next recovery key, where one was used up.
+    issued: Option<Issued>,
+    /// How far the step of a code lies from the present one.
+    step_offset: Option<i8>,
+}
+
 /// Compares the proof and, where it is right, spends it: the used step, or the recovery key in exchange
 /// for the next one.
 fn prove(
@@ -220,19 +228,20 @@ fn prove(
     policy: &Policy,
     now: Timestamp,
     attempt: Attempt<'_>,
-) -> Result<Option<Issued>, Refusal> {
+) -> Result<Spent, Refusal> {
     match (attempt.presented, attempt.opened) {
         (Presented::Totp(code), Opened::Secret(secret)) => {
             let authenticator = record.authenticator.as_mut().ok_or(Refusal::NotEnrolled)?;
             let (parameters, last) = (authenticator.parameters, authenticator.last_step);
             let step = accept(&secret, &parameters, policy.window, now, code, last)?;
             authenticator.last_step = Some(step);
-            Ok(None)
+            let step_offset = Some(step.offset_from(parameters.period.step(now)));
+            Ok(Spent { issued: None, step_offset })
         }
         (Presented::RecoveryKey(presented, fresh), Opened::RecoveryKey(Some(hash)))
             if presented.matches(&hash) =>
         {
-            Ok(Some(issue(record, now, fresh)))
+            Ok(Spent { issued: Some(issue(record, now, fresh)), step_offset: None })
         }
         _ => Err(Refusal::InvalidCode),
     }

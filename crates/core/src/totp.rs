@@ -354,6 +354,15 @@ impl Default for Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step(pub u64);
 
+impl Step {
+    /// How many steps this one lies after another; before it where negative. One that is farther away
+    /// than any window is as far as can be told.
+    pub fn offset_from(self, other: Self) -> i8 {
+        let distance = i8::try_from(self.0.abs_diff(other.0)).unwrap_or(i8::MAX);
+        if self < other { -distance } else { distance }
+    }
+}
+
 /// An HMAC that has taken its key in, so that each candidate costs half of a whole computation.
 struct Keyed<D: EagerHash>(Hmac<D>);
 

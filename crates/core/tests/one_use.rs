@@ -94,6 +94,23 @@ proptest! {
 }
 
 #[test]
+fn the_event_of_a_right_code_says_how_far_its_step_was_off() {
+    let policy = Policy { window: Window::new(2).expect("in range"), ..Policy::default() };
+    let mut bench = Bench::enrolled(policy);
+    for offset in -2_i8..=2 {
+        bench.advance(secs(300));
+        let step = Step((bench.now.as_secs() / 30).saturating_add_signed(offset.into()));
+        let proof = bench.code_of(step);
+        let verifying = bench.verifying(None, &proof);
+        let told: Vec<_> = verifying.events.iter().map(|event| event.step_offset).collect();
+        assert_eq!(told, [Some(offset)]);
+        bench.keep(verifying).expect("a right code");
+        let events = bench.verifying(None, &proof).events;
+        assert!(events.iter().all(|event| event.step_offset.is_none()), "{events:?}");
+    }
+}
+
+#[test]
 fn the_code_that_confirmed_the_enrollment_is_used_up() {
     let mut bench = Bench::new(Policy::default());
     bench.begin_by(SESSION);

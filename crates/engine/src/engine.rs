@@ -9,6 +9,7 @@ use crate::entropy;
 use crate::error::Error;
 use crate::events::{EventId, Events, Watch};
 use crate::hash::{Hasher, Password, PasswordHash};
+use crate::metrics::Metrics;
 use crate::seal::{Keyring, Named, Purpose, Unreadable, Vault};
 use crate::store::{RecordKey, Store, StoreError};
 use decide::Asked;
@@ -35,6 +36,7 @@ pub struct Engine {
     hasher: Hasher,
     policy: Policy,
     events: Option<Events>,
+    metrics: Metrics,
 }
 
 /// Who calls, and until when.
@@ -124,7 +126,7 @@ impl Engine {
         hasher: Hasher,
         policy: Policy,
     ) -> Self {
-        Self { store, keyring, hasher, policy, events: None }
+        Self { store, keyring, hasher, policy, events: None, metrics: Metrics::default() }
     }
 
     /// The same engine, which tells what happens.
@@ -136,6 +138,16 @@ impl Engine {
     /// What happens, where somebody is told.
     pub fn events(&self) -> Option<&Events> {
         self.events.as_ref()
+    }
+
+    /// What the engine counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The pool that hashes passwords.
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
     }
 
     /// The settings that decisions follow.
@@ -229,6 +241,7 @@ impl Engine {
             Ok(enrollment::confirm(record, policy, now, &session, code, &secret, &fresh))
         })
         .await
+        .inspect_err(|error| self.metrics.count_refusal(Factor::Second, error))
     }
 
     /// Turns two-step verification off.
@@ -312,7 +325,8 @@ impl Engine {
             Proof::Totp(code) => Credential::Totp(code),
             Proof::RecoveryKey(key) => Credential::RecoveryKey(key),
             Proof::Password(password, hash) => {
-                return self.elevate_by_password(call, &on, session, password, hash).await;
+                let elevated = self.elevate_by_password(call, &on, session, password, hash).await;
+                return elevated.inspect_err(|it| self.metrics.count_refusal(Factor::Password, it));
             }
             Proof::Asserted(how) => {
                 let fields = [session.as_str().as_bytes(), how.as_bytes()];
@@ -456,6 +470,7 @@ impl Engine {
             Ok(settle(record, now, attempt))
         })
         .await
+        .inspect_err(|error| self.metrics.count_refusal(Factor::Second, error))
     }
 
     fn on(&self, call: &Call, user: UserId) -> On {

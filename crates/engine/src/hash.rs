@@ -15,12 +15,16 @@ pub use function::MAX_MEMORY_KIB;
 pub use password::Password;
 pub use verifier::PasswordHash;
 
+use crate::SPANS;
 use crate::deadline::Deadline;
+use crate::metrics::{Counter, Histogram};
 use argon2::{Algorithm, Version};
 use function::{Function, Problem};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tracing::Instrument;
 use twinlock_core::Malformed;
 
 /// The most callers that may wait for their turn; one more is refused at once.
@@ -32,6 +36,19 @@ pub struct Hasher {
     parameters: Argon2Parameters,
     turns: Arc<Semaphore>,
     waiting: Semaphore,
+    concurrency: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// What the pool counts.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// How long it took until a turn came, for those to whom it came.
+    pub waited: Histogram,
+    /// How long a hash took to compute.
+    pub took: Histogram,
+    /// Those to whom no turn came in time.
+    pub overloaded: Counter,
 }
 
 /// A turn to hash, for one password.
@@ -39,6 +56,7 @@ pub struct Hasher {
 pub struct Permit {
     parameters: Argon2Parameters,
     turn: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
 }
 
 /// What new hashes cost: Argon2id, version 1.3 (RFC 9106).
@@ -96,7 +114,29 @@ impl Hasher {
             parameters,
             turns: Arc::new(Semaphore::new(concurrency)),
             waiting: Semaphore::new(MAX_WAITING),
+            concurrency,
+            metrics: Arc::default(),
         })
+    }
+
+    /// How many hashes may be computed at once.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
+    /// How many turns are given out.
+    pub fn running(&self) -> usize {
+        self.concurrency.saturating_sub(self.turns.available_permits())
+    }
+
+    /// How many callers wait for a turn.
+    pub fn waiting(&self) -> usize {
+        MAX_WAITING.saturating_sub(self.waiting.available_permits())
+    }
+
+    /// What the pool counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The number of cores, which is the right concurrency where nothing else is configured.
@@ -106,11 +146,15 @@ impl Hasher {
 
     /// Waits for a turn, in the order of arrival and not past the deadline.
     pub async fn permit(&self, deadline: Deadline) -> Result<Permit, Overloaded> {
+        let begun = Instant::now();
         let turn = match Arc::clone(&self.turns).try_acquire_owned() {
             Ok(turn) => turn,
-            Err(_) => self.wait(deadline).await?,
+            Err(_) => {
+                self.wait(deadline).await.inspect_err(|Overloaded| self.metrics.overloaded.add())?
+            }
         };
-        Ok(Permit { parameters: self.parameters, turn })
+        self.metrics.waited.record(begun.elapsed());
+        Ok(Permit { parameters: self.parameters, turn, metrics: self.metrics.clone() })
     }
 
     async fn wait(&self, deadline: Deadline) -> Result<OwnedSemaphorePermit, Overloaded> {
@@ -142,11 +186,14 @@ impl Permit {
         work: impl FnOnce(Argon2Parameters) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let task = tokio::task::spawn_blocking(move || {
-            let Self { parameters, turn } = self;
+            let Self { parameters, turn, metrics } = self;
+            let begun = Instant::now();
             let result = work(parameters);
+            metrics.took.record(begun.elapsed());
             drop(turn);
             result
         });
+        let task = task.instrument(tracing::info_span!(target: SPANS, "hash"));
         task.await.unwrap_or(Err(Failure::Aborted))
     }
 }

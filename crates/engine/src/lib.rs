@@ -9,8 +9,13 @@ pub mod entropy;
 mod error;
 pub mod events;
 pub mod hash;
+pub mod metrics;
 pub mod seal;
 pub mod store;
 
 pub use engine::{Call, ClientContext, Engine, Enrollment, LoginRequest, NewPassword, Proof};
 pub use error::Error;
+
+/// The target of the spans that a call's parts are traced by. Their level is info, and no line of a log is
+/// among them.
+pub const SPANS: &str = "twinlock::trace";

@@ -164,5 +164,6 @@ impl Engine {
             Ok(decision)
         })
         .await
+        .inspect_err(|error| self.metrics.count_refusal(Factor::Second, error))
     }
 }

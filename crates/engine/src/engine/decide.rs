@@ -1,11 +1,15 @@
 //! The loop that makes every rule exact: load, decide, swap, and begin again if somebody was faster.
 
 use super::{Call, Engine, On};
+use crate::SPANS;
 use crate::entropy;
 use crate::error::Error;
 use crate::events::{self, Events, Occurrence};
+use crate::metrics::Verb;
 use crate::seal::{Named, Purpose, Unreadable, Vault};
 use crate::store::{Durability, Loaded, RecordKey, StoreError, Swap, Swapped, Version};
+use tokio::time::Instant;
+use tracing::Instrument;
 use twinlock_core::answer::Answer;
 use twinlock_core::decision::{self, Decision, Event, EventKind, Factor};
 use twinlock_core::receipt::{self, Found, Mark};
@@ -129,6 +133,7 @@ impl Engine {
                     durability,
                 };
                 if self.swap(call, on, swap).await? == Swapped::Changed {
+                    self.metrics.swap_conflicts.add();
                     if call.deadline.remaining().is_zero() {
                         return Err(Error::Contended);
                     }
@@ -148,7 +153,8 @@ impl Engine {
         at: Option<Timestamp>,
         happened: impl IntoIterator<Item = Event>,
     ) {
-        for event in happened {
+        for (index, event) in happened.into_iter().enumerate() {
+            self.metrics.count(&event, index == 0);
             if event.kind == EventKind::LegacyLogin {
                 tracing::warn!(
                     "a login was let through without a second step: login.mode is \"legacy\""
@@ -182,8 +188,8 @@ impl Engine {
         call: &Call,
         on: &On,
     ) -> Result<(Record, Option<Version>, Timestamp), Error> {
-        let loaded = call.deadline.limit(self.store.load(&on.key, call.deadline)).await;
-        let Loaded { record, now } = loaded.unwrap_or_else(|_| Err(too_slow(false)))?;
+        let Loaded { record, now } = self.load_stored(call, on).await?;
+        self.metrics.compare_clocks(now);
         Ok(match record {
             None => (Record::default(), None, now),
             Some((version, bytes)) => (on.vault.read(&bytes)?, Some(version), now),
@@ -195,8 +201,8 @@ impl Engine {
     async fn swap(&self, call: &Call, on: &On, swap: Swap) -> Result<Swapped, Error> {
         let version = swap.version;
         let record_tells = !self.store.waits_for(swap.durability);
-        let swapped = call.deadline.limit(self.store.swap(swap, call.deadline)).await;
-        let error = match swapped.unwrap_or_else(|_| Err(too_slow(true))) {
+        let swapping = self.store.swap(swap, call.deadline);
+        let error = match ask(call, "swap", &self.metrics.swap, true, swapping).await {
             Ok(swapped) => return Ok(swapped),
             Err(error) => error,
         };
@@ -205,14 +211,31 @@ impl Engine {
         {
             return Err(error.into());
         }
-        let after = call.deadline.limit(self.store.load(&on.key, call.deadline)).await;
-        match after {
-            Ok(Ok(Loaded { record: Some((found, _)), .. })) if found == version => {
-                Ok(Swapped::Done)
-            }
+        match self.load_stored(call, on).await {
+            Ok(Loaded { record: Some((found, _)), .. }) if found == version => Ok(Swapped::Done),
             _ => Err(error.into()),
         }
     }
+
+    async fn load_stored(&self, call: &Call, on: &On) -> Result<Loaded, StoreError> {
+        let loading = self.store.load(&on.key, call.deadline);
+        ask(call, "load", &self.metrics.load, false, loading).await
+    }
+}
+
+/// Asks the store, for no longer than the call may take.
+async fn ask<T>(
+    call: &Call,
+    name: &'static str,
+    verb: &Verb,
+    may_have_happened: bool,
+    asking: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let begun = Instant::now();
+    let span = tracing::info_span!(target: SPANS, "store", otel.name = name);
+    let answered = call.deadline.limit(asking).instrument(span).await;
+    verb.record(begun.elapsed(), &answered);
+    answered.unwrap_or_else(|_| Err(too_slow(may_have_happened)))
 }
 
 /// What is known of a request that may be a repeat.
