@@ -12,17 +12,15 @@ use twinlock_engine::clock;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::events::SharedLog;
 use twinlock_engine::seal::Keyring;
-use twinlock_engine::store::embedded::{self, Embedded, Record};
+use twinlock_engine::store::embedded::{self, Embedded};
 use twinlock_engine::store::redis::{Address, Layout, Options, Redis};
-use twinlock_engine::store::{Store, StoreError};
+use twinlock_engine::store::{Record, Store, StoreError};
 use zeroize::Zeroizing;
 
 /// How long opening a store over the network may take.
 const OPENING: Duration = Duration::from_secs(10);
 /// The same for making one, which looks at every key that is there.
 const MAKING: Duration = Duration::from_secs(60);
-/// How many records of the embedded store are read at a time.
-const PAGE: usize = 256;
 
 /// What to do where the store has no dataset.
 const REMEDY: &str = "To use this store for the first time, run `twinlock init --new-dataset`. \
@@ -59,37 +57,12 @@ impl Dataset {
     /// Looks at every record, over Redis perhaps at one twice; gives the number of looks.
     pub async fn each_record(&self, mut look: impl FnMut(&Record)) -> Result<u64, StoreError> {
         let mut count = 0;
-        let mut look_at = |page: Vec<Record>| {
+        let mut walk = self.store().walk(Deadline::after(OPENING)).await?;
+        while let Some(page) = walk.next(Deadline::after(OPENING)).await? {
             count += page.len() as u64;
             page.iter().for_each(&mut look);
-        };
-        match &self.kind {
-            Kind::Embedded(store) => {
-                let snapshot = store.snapshot()?;
-                let mut after = None;
-                loop {
-                    let page = snapshot.page(after.as_ref(), PAGE)?;
-                    let Some(last) = page.last() else { break };
-                    after = Some(last.key.clone());
-                    look_at(page);
-                }
-            }
-            Kind::Redis(store) => {
-                let mut scan = store.scan();
-                while let Some(page) = scan.next(Deadline::after(OPENING)).await? {
-                    look_at(page);
-                }
-            }
         }
         Ok(count)
-    }
-
-    /// The marker that the store was initialized with.
-    fn marker(&self) -> &[u8] {
-        match &self.kind {
-            Kind::Embedded(store) => store.marker(),
-            Kind::Redis(store) => store.marker(),
-        }
     }
 }
 
@@ -127,7 +100,7 @@ pub async fn open(config: &Config) -> Result<Dataset> {
     };
     let keyring = Arc::new(keyring::read(&config.keyring.file)?);
     let dataset = Dataset { keyring, kind };
-    dataset.keyring.open_marker(dataset.marker()).with_context(|| {
+    dataset.keyring.open_marker(dataset.store().marker()).with_context(|| {
         format!(
             "SECRET_UNREADABLE: the keyring {} does not belong to the store in {name}. \
              Put the right keyring in its place",

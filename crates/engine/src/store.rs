@@ -1,4 +1,4 @@
-//! Where records are kept: two verbs, whatever is behind them.
+//! Where records are kept: two verbs on one record, and a walk over all, whatever is behind them.
 //!
 //! All rules are made exact by one property: a verdict leaves the process only after
 //! [`Store::swap`] has replaced the very record that it was decided on.
@@ -25,6 +25,29 @@ pub trait Store: Send + Sync + 'static {
     /// `Ok(Swapped::Done)` means that the change is as durable as its class asks.
     async fn swap(&self, swap: Swap, deadline: Deadline) -> Result<Swapped, StoreError>;
 
+    /// Begins a walk over all records, for backup, examination and resealing.
+    ///
+    /// Every record that is there from the walk's beginning to its end comes up. Over the embedded store
+    /// all are as they were at its beginning; over Redis each is as it is when it comes up, perhaps twice.
+    async fn walk(&self, deadline: Deadline) -> Result<Box<dyn Walk>, StoreError>;
+
+    /// The dataset marker that the store was initialized with, sealed.
+    fn marker(&self) -> &[u8];
+
+    /// The markers that are in the store now, each once. Of one dataset there are several while their seal is
+    /// being renewed.
+    async fn markers(&self, _deadline: Deadline) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(vec![self.marker().to_vec()])
+    }
+
+    /// Puts a marker in the place of all that have the same name, and makes none where there is none.
+    async fn renew_markers(&self, _marker: &[u8], _deadline: Deadline) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable {
+            cause: "this store does not renew its marker".into(),
+            may_have_happened: false,
+        })
+    }
+
     /// Whether the store can be used right now, and why not.
     async fn check(&self, deadline: Deadline) -> Result<(), StoreError>;
 
@@ -39,6 +62,43 @@ pub trait Store: Send + Sync + 'static {
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// How many bytes at the beginning of a marker name its dataset. The rest is a seal, which is renewed when keys
+/// change: so a store knows its dataset by the name alone.
+pub const DATASET_NAME_BYTES: usize = 16;
+
+/// The name at the beginning of a marker.
+pub fn dataset_name(marker: &[u8]) -> &[u8] {
+    marker.get(..DATASET_NAME_BYTES).unwrap_or(marker)
+}
+
+/// A walk over all records, a page at a time.
+#[async_trait]
+pub trait Walk: Send {
+    /// The next records, perhaps none and about 256 at most; `None` after the last. One that has lapsed
+    /// may still be among them. The same page may be asked for again after an error.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the store does not answer, or holds something that is no record.
+    async fn next(&mut self, deadline: Deadline) -> Result<Option<Vec<Record>>, StoreError>;
+
+    /// About how many records there are, as of the walk's beginning, to tell how far it is; `None` where
+    /// the store does not say.
+    fn total(&self) -> Option<u64>;
+}
+
+/// A record with all that the store keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub key: RecordKey,
+    /// Its version.
+    pub version: Version,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// When the store may forget it; `None` for never.
+    pub expire_at: Option<Timestamp>,
 }
 
 /// The name of a record.

@@ -11,7 +11,7 @@ use twinlock_engine::deadline::Deadline;
 use twinlock_engine::hash::{Argon2Parameters, Hasher};
 use twinlock_engine::seal::{KeyId, Keyring};
 use twinlock_engine::store::embedded::Embedded;
-use twinlock_engine::store::{Loaded, RecordKey, Store, StoreError, Swap, Swapped};
+use twinlock_engine::store::{Loaded, RecordKey, Store, StoreError, Swap, Swapped, Walk};
 use twinlock_engine::{Call, ClientContext, Engine, Error, Proof};
 use zeroize::Zeroizing;
 
@@ -44,6 +44,14 @@ impl Store for Failing {
             self.store.swap(swap, deadline).await?;
         }
         Err(cut_off(true))
+    }
+
+    async fn walk(&self, deadline: Deadline) -> Result<Box<dyn Walk>, StoreError> {
+        self.store.walk(deadline).await
+    }
+
+    fn marker(&self) -> &[u8] {
+        self.store.marker()
     }
 
     async fn check(&self, deadline: Deadline) -> Result<(), StoreError> {

@@ -153,9 +153,9 @@ async fn a_user_with_the_documented_rights_will_do() {
     }
     store.check(ample()).await.expect("every bucket has its marker");
     assert_eq!(redis.warnings(), [""; 0]);
-    let mut scan = redis.scan();
+    let mut walk = redis.walk(ample()).await.expect("a walk");
     let mut found = 0;
-    while let Some(page) = scan.next(ample()).await.expect("a page") {
+    while let Some(page) = walk.next(ample()).await.expect("a page") {
         found += page.len();
     }
     assert_eq!(found, 20);

@@ -182,9 +182,9 @@ async fn a_walk_meets_every_record() {
     let later = later.after(std::time::Duration::from_secs(3600));
     suite::write_until(&store, &suite::key("lapsing"), None, b"for now", Some(later)).await;
 
-    let mut scan = redis.scan();
+    let mut walk = redis.walk(ample()).await.expect("a walk");
     let mut found = std::collections::HashMap::new();
-    while let Some(page) = scan.next(ample()).await.expect("a page") {
+    while let Some(page) = walk.next(ample()).await.expect("a page") {
         for record in page {
             found.insert(record.key.user.to_string(), record);
         }

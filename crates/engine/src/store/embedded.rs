@@ -18,9 +18,7 @@ mod medium;
 mod snapshot;
 mod writer;
 
-pub use snapshot::{Record, Snapshot};
-
-use super::{Loaded, RecordKey, Store, StoreError, Swap, Swapped};
+use super::{Loaded, RecordKey, Store, StoreError, Swap, Swapped, Walk, dataset_name};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use async_trait::async_trait;
@@ -28,6 +26,7 @@ use fault::{Fault, guarded};
 use format::{RECORDS, Stored};
 use medium::{Medium, Purpose};
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend};
+use snapshot::Snapshot;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -102,23 +101,6 @@ impl Embedded {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         Self::attach(Medium::new("the store's medium".into(), backend), clock)
-    }
-
-    /// The marker that the store was initialised with.
-    pub fn marker(&self) -> &[u8] {
-        &self.shared.marker
-    }
-
-    /// A consistent view of all records as they are now.
-    ///
-    /// While it is held, the space of what changes meanwhile is not used again: the file grows.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] while the store cannot be read.
-    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let (transaction, _) =
-            self.shared.begin_read().map_err(|fault| fault.error(&self.shared.name, false))?;
-        Ok(Snapshot::new(transaction, self.shared.name.clone()))
     }
 
     fn create(medium: Medium, marker: &[u8], clock: Clock) -> Result<Self, StoreError> {
@@ -214,6 +196,34 @@ impl Store for Embedded {
         }
     }
 
+    async fn walk(&self, _deadline: Deadline) -> Result<Box<dyn Walk>, StoreError> {
+        let transaction = guarded(|| {
+            let (transaction, _) = self.shared.begin_read()?;
+            self.shared.vouch(&transaction)?;
+            Ok(transaction)
+        })
+        .map_err(|fault| fault.error(&self.shared.name, false))?;
+        Ok(Box::new(Snapshot::new(transaction, self.shared.name.clone())?))
+    }
+
+    fn marker(&self) -> &[u8] {
+        &self.shared.marker
+    }
+
+    async fn markers(&self, _deadline: Deadline) -> Result<Vec<Vec<u8>>, StoreError> {
+        guarded(|| Ok(vec![format::marker(&self.shared.begin_read()?.0)?]))
+            .map_err(|fault| fault.error(&self.shared.name, false))
+    }
+
+    async fn renew_markers(&self, marker: &[u8], deadline: Deadline) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Renew { marker: marker.to_vec(), answer })?;
+        match deadline.limit(answered).await {
+            Ok(Ok(result)) => result,
+            _ => Err(unavailable("the disk was too slow".into(), true)),
+        }
+    }
+
     async fn check(&self, _deadline: Deadline) -> Result<(), StoreError> {
         guarded(|| {
             let (transaction, _) = self.shared.begin_read()?;
@@ -275,7 +285,7 @@ impl Shared {
 
     /// A missing record is believed only beside the marker, in the same snapshot.
     fn vouch(&self, transaction: &ReadTransaction) -> Result<(), Fault> {
-        if format::marker(transaction)? == self.marker {
+        if dataset_name(&format::marker(transaction)?) == dataset_name(&self.marker) {
             Ok(())
         } else {
             Err(Fault::Incomplete("the marker is another one than at start".into()))

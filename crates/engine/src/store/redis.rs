@@ -20,6 +20,7 @@ mod fault;
 mod keys;
 mod markers;
 mod node;
+mod renew;
 mod run;
 mod scan;
 mod scripts;
@@ -29,10 +30,9 @@ mod stream;
 mod topology;
 
 pub use address::{Address, AddressError};
-pub use scan::Scan;
 pub use stream::EventLog;
 
-use super::{Durability, Loaded, RecordKey, Store, StoreError, Swap, Swapped};
+use super::{Durability, Loaded, RecordKey, Store, StoreError, Swap, Swapped, Walk};
 use crate::deadline::Deadline;
 use ::redis::{Pipeline, Value, cmd};
 use async_trait::async_trait;
@@ -40,7 +40,9 @@ use connection::{Connector, Credentials};
 use keys::BUCKETS;
 use markers::Survey;
 use node::{Node, Settings};
+use scan::Scan;
 use scripts::{Run, Verdict};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -167,16 +169,6 @@ impl Redis {
         Ok(store)
     }
 
-    /// The marker that the dataset was initialised with.
-    pub fn marker(&self) -> &[u8] {
-        self.settings.marker.get().map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// A walk over all records.
-    pub fn scan(&self) -> Scan {
-        Scan::new(self.topology.table().nodes.clone())
-    }
-
     /// The log of events that all replicas share.
     pub fn event_log(&self) -> EventLog {
         EventLog::new(self.topology.clone(), self.settings.clone())
@@ -301,6 +293,32 @@ impl Store for Redis {
             self.confirmed(&waited).map_err(|cause| unavailable(cause, true))?;
         }
         Ok(Swapped::Done)
+    }
+
+    async fn walk(&self, deadline: Deadline) -> Result<Box<dyn Walk>, StoreError> {
+        let until = deadline.earlier(MARGIN);
+        self.all_are_served()?;
+        let nodes = self.topology.table().nodes.clone();
+        Ok(Box::new(Scan::begin(nodes, until).await?))
+    }
+
+    fn marker(&self) -> &[u8] {
+        self.settings.marker.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    async fn markers(&self, deadline: Deadline) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut all = BTreeSet::new();
+        for node in &self.topology.table().nodes {
+            all.extend(self.present(node, deadline.earlier(MARGIN)).await?);
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    async fn renew_markers(&self, marker: &[u8], deadline: Deadline) -> Result<(), StoreError> {
+        for node in &self.topology.table().nodes {
+            self.renew(node, marker, deadline.earlier(MARGIN)).await?;
+        }
+        Ok(())
     }
 
     async fn check(&self, deadline: Deadline) -> Result<(), StoreError> {

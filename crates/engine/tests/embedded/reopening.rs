@@ -78,11 +78,10 @@ async fn a_file_is_reopened_under_its_lock_while_others_keep_reading_and_writing
     File::create(&path).expect("a file");
     let fails = Arc::new(AtomicBool::new(false));
     let embedded = Embedded::initialize_on(backend(&path, &fails), MARKER, clock::system());
-    let embedded = Arc::new(embedded.expect("a store"));
-    let store: Arc<dyn Store> = embedded.clone();
+    let store: Arc<dyn Store> = Arc::new(embedded.expect("a store"));
     let (_, made) = write(&store, &key("alice"), None, b"kept").await;
     // A reader that is under way must not keep the file from being reopened.
-    let snapshot = embedded.snapshot().expect("a snapshot");
+    let mut walk = store.walk(suite::soon()).await.expect("a walk");
 
     for round in 0..3 {
         fails.store(true, Ordering::SeqCst);
@@ -114,5 +113,5 @@ async fn a_file_is_reopened_under_its_lock_while_others_keep_reading_and_writing
         let refused = second.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(refused.contains("another Twinlock process"), "round {round}: {refused}");
     }
-    assert!(snapshot.count().is_err(), "its file was closed");
+    assert!(walk.next(suite::soon()).await.is_err(), "its file was closed");
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use twinlock_core::Timestamp;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::store::{
-    Durability, Loaded, RecordKey, Store, StoreError, Swap, Swapped, Version,
+    Durability, Loaded, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, Walk,
 };
 
 /// How long a replica of the service waits for an answer of the store.
@@ -29,9 +29,17 @@ type Records = BTreeMap<String, Kept>;
 
 #[derive(Clone)]
 struct Kept {
+    key: RecordKey,
     version: Version,
     bytes: Vec<u8>,
     expire_at: Option<Timestamp>,
+}
+
+impl Kept {
+    fn record(&self) -> Record {
+        let Self { key, version, bytes, expire_at } = self.clone();
+        Record { key, version, bytes, expire_at }
+    }
 }
 
 /// What happened to the one record that the test looks at.
@@ -162,6 +170,7 @@ impl State {
             return None;
         }
         let kept = swap.bytes.clone().map(|bytes| Kept {
+            key: swap.key.clone(),
             version: swap.version,
             bytes,
             expire_at: swap.expire_at,
@@ -256,6 +265,15 @@ impl Store for Replica {
         }
     }
 
+    async fn walk(&self, _: Deadline) -> Result<Box<dyn Walk>, StoreError> {
+        let records = self.0.state().primary.values().map(Kept::record).collect();
+        Ok(Box::new(Snapshot(records)))
+    }
+
+    fn marker(&self) -> &[u8] {
+        b"the marker of a simulation"
+    }
+
     async fn check(&self, _: Deadline) -> Result<(), StoreError> {
         Ok(())
     }
@@ -266,6 +284,21 @@ impl Store for Replica {
             Acknowledging::Enrollments => durability == Durability::Enrollment,
             Acknowledging::All => true,
         }
+    }
+}
+
+/// All records at one moment; nothing goes wrong on the way.
+struct Snapshot(Vec<Record>);
+
+#[async_trait]
+impl Walk for Snapshot {
+    async fn next(&mut self, _: Deadline) -> Result<Option<Vec<Record>>, StoreError> {
+        let page: Vec<_> = self.0.drain(..self.0.len().min(10)).collect();
+        Ok((!page.is_empty()).then_some(page))
+    }
+
+    fn total(&self) -> Option<u64> {
+        None
     }
 }
 

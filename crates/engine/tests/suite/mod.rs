@@ -2,13 +2,16 @@
 //!
 //! Each check takes a store that it may share with others: it keeps to keys of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use twinlock_core::{Namespace, Timestamp, UserId};
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::entropy;
-use twinlock_engine::store::{Durability, RecordKey, Store, StoreError, Swap, Swapped, Version};
+use twinlock_engine::store::{
+    Durability, Record, RecordKey, Store, StoreError, Swap, Swapped, Version,
+};
 
 /// Runs every check as a test of its own. The constructor is an async function that gives an
 /// `Arc<dyn Store>` and something to keep for as long as the store is used.
@@ -30,6 +33,7 @@ macro_rules! store_suite {
             keeps_namespaces_apart,
             takes_hostile_keys,
             keeps_bytes_as_they_are,
+            walks_over_every_record,
             says_that_it_can_be_used,
         );
     };
@@ -236,6 +240,36 @@ pub async fn keeps_bytes_as_they_are(store: Arc<dyn Store>) {
         assert_eq!(swapped, Swapped::Done, "{user}");
         assert_eq!(record(&store, &key).await, Some((version, bytes)), "{user}");
     }
+}
+
+/// Others may write meanwhile, so what comes up besides is not looked at.
+pub async fn walks_over_every_record(store: Arc<dyn Store>) {
+    const RECORDS: u32 = 300;
+    let end = now(&store, &key("nobody")).await.after(Duration::from_secs(3600));
+    let mut writers = JoinSet::new();
+    for n in 0..RECORDS {
+        let store = Arc::clone(&store);
+        writers.spawn(async move {
+            let (key, bytes) = (named("walked over", &format!("user {n}")), n.to_be_bytes());
+            let expire_at = (n % 3 == 0).then_some(end);
+            let (_, version) = write_until(&store, &key, None, &bytes, expire_at).await;
+            (key.clone(), Record { key, version, bytes: bytes.into(), expire_at })
+        });
+    }
+    let made: HashMap<_, _> = writers.join_all().await.into_iter().collect();
+    let (_, replaced) = write(&store, &named("walked over", "removed"), None, b"x").await;
+    remove(&store, &named("walked over", "removed"), Some(replaced)).await;
+
+    let mut walk = store.walk(soon()).await.expect("a walk");
+    assert!(walk.total().is_none_or(|total| total >= RECORDS.into()), "{:?}", walk.total());
+    let mut found = HashMap::new();
+    while let Some(page) = walk.next(soon()).await.expect("a page") {
+        let ours = page.into_iter().filter(|it| it.key.namespace.as_str() == "walked over");
+        found.extend(ours.map(|record| (record.key.clone(), record)));
+    }
+    assert!(walk.next(soon()).await.expect("the end").is_none(), "the end is the end");
+    assert!(found == made, "{} were made, {} found", made.len(), found.len());
+    assert!(!store.marker().is_empty());
 }
 
 pub async fn says_that_it_can_be_used(store: Arc<dyn Store>) {

@@ -1,4 +1,4 @@
-//! All records, for backup and examination.
+//! All records, one server after the other.
 
 use super::keys;
 use super::node::Node;
@@ -6,38 +6,43 @@ use super::scripts;
 use super::server::text;
 use super::unavailable;
 use crate::deadline::Deadline;
-use crate::store::StoreError;
-use crate::store::embedded::Record;
+use crate::store::{Record, StoreError, Walk};
+use async_trait::async_trait;
 use redis::{Pipeline, Value, cmd};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use twinlock_core::Timestamp;
 
 /// How many keys a server looks at for one page.
-const PAGE: usize = 500;
+const PAGE: usize = 256;
 
 /// A walk over all records, a page at a time.
 ///
 /// Every record that is there from its beginning to its end comes up at least once, and perhaps twice;
 /// one that is made or changed meanwhile may come up as it was or as it is. It is no snapshot. Where
 /// slots move to other nodes meanwhile, records of theirs may be left out: do not reshard during it.
-pub struct Scan {
+pub(super) struct Scan {
     /// The servers that are still to be walked over, the present one first.
     nodes: VecDeque<Arc<Node>>,
     cursor: String,
+    total: Option<u64>,
 }
 
 impl Scan {
-    pub(super) fn new(nodes: Vec<Arc<Node>>) -> Self {
-        Self { nodes: nodes.into(), cursor: "0".into() }
+    pub(super) async fn begin(nodes: Vec<Arc<Node>>, until: Deadline) -> Result<Self, StoreError> {
+        let mut total = Some(0);
+        for node in &nodes {
+            let keys = count(node, until).await.map_err(|cause| unavailable(cause, false))?;
+            total = total.zip(keys).map(|(total, keys)| total + keys);
+        }
+        let total = total.map(|keys| keys.saturating_sub(u64::from(keys::BUCKETS)));
+        Ok(Self { nodes: nodes.into(), cursor: "0".into(), total })
     }
+}
 
-    /// The next records, perhaps none; `None` after the last.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] where a server does not answer, or has a key of Twinlock's that is
-    /// none of its records. The same page may be asked for again.
-    pub async fn next(&mut self, until: Deadline) -> Result<Option<Vec<Record>>, StoreError> {
+#[async_trait]
+impl Walk for Scan {
+    async fn next(&mut self, until: Deadline) -> Result<Option<Vec<Record>>, StoreError> {
         let Some(node) = self.nodes.front().cloned() else { return Ok(None) };
         let failed = |cause| unavailable(cause, false);
         let live = node.live(until).await.map_err(failed)?;
@@ -89,6 +94,27 @@ impl Scan {
         self.cursor = cursor;
         Ok(Some(records))
     }
+
+    fn total(&self) -> Option<u64> {
+        self.total
+    }
+}
+
+/// How many keys a server has, whosever they are; `None` where the user may not ask.
+async fn count(node: &Arc<Node>, until: Deadline) -> Result<Option<u64>, String> {
+    let live = node.live(until).await?;
+    let mut question = cmd("INFO");
+    question.arg("keyspace");
+    let answer = node.send(&live, &question, until).await.map_err(|fault| fault.into_cause())?;
+    if let Value::ServerError(_) = answer {
+        return Ok(None);
+    }
+    let keys = text(&answer).lines().find_map(|line| {
+        let (keys, _) = line.strip_prefix("db0:keys=")?.split_once(',')?;
+        keys.parse().ok()
+    });
+    // A database without keys is left out of the answer.
+    Ok(Some(keys.unwrap_or(0)))
 }
 
 /// The next keys of markers and records on one server, and where to go on; "0" after the last.
