@@ -268,6 +268,12 @@ impl Error {
         error
     }
 
+    /// A failure on this side, with the code of its reason.
+    pub fn new(reason: Reason, message: String) -> Self {
+        let code = reason.code();
+        Self::bare(reason, code, message)
+    }
+
     /// Something that must not happen has happened on this side.
     pub fn internal(message: String) -> Self {
         Self::bare(Reason::Other(code_name(Code::Internal).to_owned()), Code::Internal, message)

@@ -1,0 +1,279 @@
+"""Twinlock for Django: a login in two steps, and views that need a recent proof of identity. Needs
+``pip install twinlock[django]``.
+
+The setting ``TWINLOCK`` is a dictionary with ``ADDRESS``, ``TOKEN``, ``TIMEOUT`` (seconds) and ``TLS_CA`` (PEM);
+all of them may be left out. Users are named by their primary key. Each login gets a random session id of its own,
+kept in Django's session.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import secrets
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME, get_user_model, login
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.views.generic import FormView
+
+from ._client import Client
+from ._errors import (
+    BlockedError,
+    ElevationRequiredError,
+    ProofError,
+    StateError,
+    TwinlockError,
+)
+from ._results import Decision, LoginChannel
+
+__all__ = [
+    "LoginMixin",
+    "LoginView",
+    "VerifyForm",
+    "VerifyView",
+    "client",
+    "elevation_required",
+    "session_id",
+]
+
+SESSION_ID = "_twinlock_session"
+PENDING = "_twinlock_pending"
+PENDING_SECONDS = 10 * 60
+"""How long a login waits for its second step."""
+
+
+@functools.cache
+def client() -> Client:
+    """The client of this process, by the setting ``TWINLOCK``."""
+    setting = getattr(settings, "TWINLOCK", {})
+    return Client(
+        setting.get("ADDRESS"),
+        token=setting.get("TOKEN"),
+        timeout=timedelta(seconds=setting.get("TIMEOUT", 5)),
+        tls_ca=setting.get("TLS_CA"),
+    )
+
+
+def session_id(request: HttpRequest) -> str:
+    """The id by which Twinlock knows the request's session; made when it is first asked for."""
+    known = request.session.get(SESSION_ID)
+    if not known:
+        known = request.session[SESSION_ID] = secrets.token_urlsafe(24)
+    return str(known)
+
+
+class LoginMixin(auth_views.LoginView):
+    """A login view that lets in only those who owe no second step, and sends the others to ``verify_url`` or
+    ``enroll_url``. Put it in front of the product's own ``LoginView``.
+
+    Where Twinlock gives no verdict, nobody is let in.
+    """
+
+    verify_url = "twinlock_verify"
+    """Where to enter the code: a path, or the name of a URL pattern."""
+    enroll_url: str | None = None
+    """Where to set up an app, for those who must; without one they are refused. They are not logged in there:
+    :func:`pending_user` is who they are."""
+
+    def authorities(self, user: Any) -> list[str]:
+        """What the user is allowed to do, in the words of the server's ``enforcement.authorities``: by default
+        ``superuser``, ``staff``, and the names of their groups."""
+        known = [name for name in ("superuser", "staff") if getattr(user, f"is_{name}", False)]
+        groups = getattr(user, "groups", None)
+        return known + ([] if groups is None else [group.name for group in groups.all()])
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        user = form.get_user()
+        try:
+            owed = client().evaluate_login(
+                user_id=str(user.pk),
+                channel=LoginChannel.FORM,
+                authorities=self.authorities(user),
+                **_origin(self.request),
+            )
+        except TwinlockError:
+            form.add_error(None, "The second step cannot be checked now. Try again later.")
+            return self.form_invalid(form)
+        if owed.decision is Decision.ALLOW:
+            self.request.session.pop(SESSION_ID, None)
+            return super().form_valid(form)
+        url = {Decision.VERIFY: self.verify_url, Decision.ENROLL: self.enroll_url}.get(owed.decision)
+        if url is None:
+            form.add_error(None, "This account cannot log in here.")
+            return self.form_invalid(form)
+        # The session of somebody who was logged in before must not stand for the one who logs in now.
+        self.request.session.flush()
+        self.request.session[PENDING] = {
+            "user": str(user.pk),
+            "backend": user.backend,
+            "next": self.get_success_url(),
+            "since": time.time(),
+        }
+        return HttpResponseRedirect(resolve_url(url))
+
+
+class LoginView(LoginMixin):
+    """Django's own login view with the second step."""
+
+
+def pending_user(request: HttpRequest) -> Any | None:
+    """The user whose password was right a while ago, and who still owes a second step."""
+    pending = request.session.get(PENDING)
+    if not pending or not 0 <= time.time() - pending["since"] < PENDING_SECONDS:
+        return None
+    user = get_user_model()._default_manager.filter(pk=pending["user"]).first()
+    if user is None or not user.is_active:
+        return None
+    user.backend = pending["backend"]
+    return user
+
+
+class VerifyForm(forms.Form):
+    """One field for the code or the recovery key."""
+
+    code = forms.CharField(
+        label="Code from the authenticator app, or recovery key",
+        max_length=128,
+        strip=True,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "autofocus": True}),
+    )
+
+
+class VerifyView(FormView):
+    """The second step: of a login, or of somebody who is logged in and goes on to something sensitive."""
+
+    form_class = VerifyForm
+    template_name = "registration/twinlock_verify.html"
+    recovery_key_template_name = "registration/twinlock_recovery_key.html"
+    """Shows ``recovery_key``, the next one after the old one was used, with a link to ``next_url``."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if self._user() is None:
+            return HttpResponseRedirect(resolve_url(settings.LOGIN_URL))
+        response = super().dispatch(request, *args, **kwargs)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def form_valid(self, form: VerifyForm) -> HttpResponse:
+        user, presented = self._user(), form.cleaned_data["code"]
+        pending = self.request.session.get(PENDING)
+        # A login gets an id that nobody knew before it.
+        session = secrets.token_urlsafe(24) if pending else session_id(self.request)
+        is_code = re.fullmatch("[0-9]{6,8}", presented) is not None
+        proof = {"totp_code" if is_code else "recovery_key": presented}
+        ask = client().verify if pending else client().elevate
+        try:
+            done = ask(
+                user_id=str(user.pk), session_id=session, **proof, **_origin(self.request)
+            )
+        except ProofError as error:
+            wait = _wait(error) if error.reason == "CODE_ALREADY_USED" else ""
+            form.add_error("code", f"{_SENTENCES.get(error.reason, _SENTENCES['INVALID_CODE'])}{wait}")
+            return self.form_invalid(form)
+        except BlockedError as error:
+            form.add_error(None, f"Too many failed attempts.{_wait(error) or ' Ask for help.'}")
+            return self.form_invalid(form)
+        except StateError:
+            form.add_error(None, "Something has changed meanwhile. Log in again.")
+            return self.form_invalid(form)
+        except TwinlockError:
+            form.add_error(None, "The second step cannot be checked now. Try again later.")
+            return self.form_invalid(form)
+        target = self.get_success_url()
+        if pending:
+            del self.request.session[PENDING]
+            login(self.request, user, backend=user.backend)
+            self.request.session[SESSION_ID] = session
+        if done.recovery_key is not None:
+            context = self.get_context_data(recovery_key=done.recovery_key, next_url=target)
+            return self.response_class(
+                request=self.request,
+                template=[self.recovery_key_template_name],
+                context=context,
+            )
+        return HttpResponseRedirect(target)
+
+    def get_success_url(self) -> str:
+        pending = self.request.session.get(PENDING)
+        if pending:
+            return str(pending["next"])
+        url = self.request.POST.get(REDIRECT_FIELD_NAME) or self.request.GET.get(
+            REDIRECT_FIELD_NAME, ""
+        )
+        allowed = url_has_allowed_host_and_scheme(
+            url, {self.request.get_host()}, self.request.is_secure()
+        )
+        return url if allowed else resolve_url(settings.LOGIN_REDIRECT_URL)
+
+    def _user(self) -> Any | None:
+        pending = pending_user(self.request)
+        if pending is not None:
+            return pending
+        user = getattr(self.request, "user", None)
+        return user if user is not None and user.is_authenticated else None
+
+
+def elevation_required(
+    view: Callable[..., HttpResponseBase] | None = None,
+    *,
+    max_age: timedelta | None = None,
+    verify_url: str = "twinlock_verify",
+) -> Any:
+    """Lets through only sessions that have proved identity lately, within ``max_age``; sends the others to
+    ``verify_url`` and back. Requests that change something are refused instead (403): going back would lose
+    what was sent. Where Twinlock gives no verdict, the failure goes on and nobody passes.
+    """
+    if view is None:
+        return functools.partial(elevation_required, max_age=max_age, verify_url=verify_url)
+    inner = view
+
+    @functools.wraps(inner)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        path = request.get_full_path()
+        if not request.user.is_authenticated:
+            query = urlencode({REDIRECT_FIELD_NAME: path})
+            return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{query}")
+        try:
+            client().check_elevation(
+                user_id=str(request.user.pk), session_id=session_id(request), max_age=max_age
+            )
+        except ElevationRequiredError:
+            if request.method not in ("GET", "HEAD"):
+                raise PermissionDenied("This needs a recent proof of identity.") from None
+            query = urlencode({REDIRECT_FIELD_NAME: path})
+            return HttpResponseRedirect(f"{resolve_url(verify_url)}?{query}")
+        return inner(request, *args, **kwargs)
+
+    return checked
+
+
+_SENTENCES = {
+    "INVALID_CODE": "This is not right. Check it and try again.",
+    "MALFORMED_CODE": "This is neither a code nor a recovery key.",
+    "CODE_ALREADY_USED": "This code was used before. Wait for the next one and enter that.",
+}
+
+
+def _wait(error: TwinlockError) -> str:
+    if error.retry_after is None:
+        return ""
+    return f" Try again in {ceil(error.retry_after.total_seconds())} s."
+
+
+def _origin(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "ip_address": request.META.get("REMOTE_ADDR"),
+        "user_agent": request.META.get("HTTP_USER_AGENT", "")[:255],
+    }

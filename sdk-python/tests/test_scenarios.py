@@ -1,0 +1,96 @@
+"""Every scenario file, through both clients, all at the same time: they mostly wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import scenario
+from .server import Server
+
+CASES = [
+    pytest.param(path, interface, id=f"{interface.name}/{path.stem}")
+    for interface in (scenario.Blocking, scenario.Awaited)
+    for path in scenario.files()
+]
+
+
+class Stage:
+    """Runs scenarios on servers; those with the same settings share one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._servers: dict[str, Future[Server]] = {}
+        self._threads = ThreadPoolExecutor(max(1, len(CASES)))
+        self._runs: dict[tuple[Path, str], Future[None]] = {}
+
+    def begin(self, path: Path, interface: type[scenario.Interface]) -> None:
+        self._runs[path, interface.name] = self._threads.submit(self._run, path, interface)
+
+    def end(self, path: Path, interface: type[scenario.Interface]) -> None:
+        self._runs[path, interface.name].result()
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for server in self._servers.values():
+            server.result().close()
+
+    def _run(self, path: Path, interface: type[scenario.Interface]) -> None:
+        life = scenario.read(path)
+        restarts = any("restart" in step for step in life["step"])
+        key = f"{path}/{interface.name}" if restarts else repr(life.get("settings"))
+        with self._lock:
+            is_first = key not in self._servers
+            future = self._servers.setdefault(key, Future())
+        if is_first:
+            try:
+                future.set_result(Server(file=toml(life.get("settings", {}))))
+            except BaseException as error:
+                future.set_exception(error)
+        scenario.Life(life, future.result(), interface).run()
+
+
+def toml(settings: dict[str, Any]) -> str:
+    """The settings as a configuration file, all in inline values."""
+
+    def write(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{name} = {write(inner)}" for name, inner in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(write, value)) + "]"
+        if isinstance(value, bool):
+            return str(value).lower()
+        return str(value) if isinstance(value, (int, float)) else f'"{value}"'
+
+    return "".join(f"{name} = {write(value)}\n" for name, value in settings.items())
+
+
+@pytest.fixture(scope="module")
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    stage = Stage()
+    for item in request.session.items:
+        if isinstance(item, pytest.Function) and item.function is test_scenario:
+            stage.begin(item.callspec.params["path"], item.callspec.params["interface"])
+    yield stage
+    stage.close()
+
+
+@pytest.mark.parametrize(("path", "interface"), CASES)
+def test_scenario(path: Path, interface: type[scenario.Interface], stage: Stage) -> None:
+    stage.end(path, interface)
+
+
+def test_every_method_is_called_by_a_scenario_or_tested_apart() -> None:
+    called = set()
+    for path in scenario.files():
+        called |= {step["call"] for step in scenario.read(path)["step"] if "call" in step}
+    from twinlock import Client
+
+    names = {name for name in vars(Client) if not name.startswith("_")}
+    apart = {"address", "close", "with_timeout", "check_health", "watch_events"}
+    assert {scenario.snake(method) for method in called} == names - apart
