@@ -49,6 +49,14 @@ impl Telling {
         Ok(Self { events, trail, reopening, webhook })
     }
 
+    /// What is lost on the way, for as long as anybody asks.
+    pub fn losses(&self) -> Losses {
+        Losses {
+            trail: self.trail.as_deref().map(Trail::lost),
+            outbox: self.webhook.as_ref().map(Webhook::outbox),
+        }
+    }
+
     /// Passes on what is left, for a moment.
     pub async fn finish(self) {
         self.events.finish(LIMIT).await;
@@ -59,6 +67,29 @@ impl Telling {
         if let Some(webhook) = self.webhook {
             webhook.finish(LIMIT).await;
         }
+    }
+}
+
+/// What is lost on the way to those who are told.
+pub struct Losses {
+    trail: Option<Arc<audit::Lost>>,
+    outbox: Option<Arc<webhook::Outbox>>,
+}
+
+impl Losses {
+    /// Lines of the audit trail that were not written.
+    pub fn audit(&self) -> u64 {
+        self.trail.as_ref().map_or(0, |lost| lost.count())
+    }
+
+    /// Events that were not delivered to the webhook.
+    pub fn webhook(&self) -> u64 {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.lost())
+    }
+
+    /// Events that wait to be delivered to it.
+    pub fn webhook_pending(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.pending())
     }
 }
 

@@ -264,6 +264,11 @@ impl Events {
         }
     }
 
+    /// How many watch now.
+    pub fn watchers(&self) -> usize {
+        WATCHERS.saturating_sub(self.hub.watchers.available_permits())
+    }
+
     /// How many events took which way so far.
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -43,7 +43,7 @@ enum Order {
 
 /// Lines that were not written.
 #[derive(Default)]
-struct Lost {
+pub struct Lost {
     count: AtomicU64,
     log: Seldom,
 }
@@ -67,6 +67,11 @@ impl Trail {
     /// What takes the events.
     pub fn writer(&self) -> Writer {
         Writer { orders: self.orders(), lost: self.lost.clone() }
+    }
+
+    /// What is lost, for as long as anybody asks.
+    pub fn lost(&self) -> Arc<Lost> {
+        self.lost.clone()
     }
 
     /// Opens the file anew, after the lines that wait.
@@ -216,6 +221,11 @@ impl Pen {
 }
 
 impl Lost {
+    /// How many lines.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn another(&self, cause: &str) {
         let lost = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if self.log.is_due() {

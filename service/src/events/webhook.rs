@@ -40,7 +40,7 @@ pub struct Webhook {
 
 /// The events that wait.
 #[derive(Default)]
-struct Outbox {
+pub struct Outbox {
     waiting: Mutex<Waiting>,
     changed: Notify,
     lost: AtomicU64,
@@ -68,6 +68,11 @@ impl Webhook {
     /// What takes the events.
     pub fn sink(&self) -> impl Sink + use<> {
         Post { outbox: self.outbox.clone(), kinds: self.kinds.clone() }
+    }
+
+    /// The events that wait, for as long as anybody asks.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.clone()
     }
 
     /// Delivers what waits, but for no longer than this.
@@ -108,6 +113,16 @@ impl Sink for Post {
 }
 
 impl Outbox {
+    /// How many events wait, without the one that is being delivered.
+    pub fn pending(&self) -> usize {
+        self.lock().events.len()
+    }
+
+    /// How many were not delivered and never will be.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
     /// The next event; `None` once there will be no more.
     async fn next(&self) -> Option<(Instant, Arc<Event>)> {
         loop {
