@@ -8,6 +8,7 @@ mod enroll;
 mod erase;
 mod failure;
 mod health;
+mod import;
 mod json;
 mod operate;
 mod proof;
@@ -65,6 +66,7 @@ pub enum ClientCommand {
     Status(status::StatusArguments),
     Erase(erase::EraseArguments),
     Reset(reset::ResetArguments),
+    Import(Box<import::ImportArguments>),
     Health(health::HealthArguments),
 }
 
@@ -72,7 +74,7 @@ pub enum ClientCommand {
 ///
 /// The exit status is 0 where it is done, 1 where the proof or the user's state was refused, 2 for
 /// a request that can never succeed, and 3 where the server cannot be reached or anything else
-/// went wrong. `health` knows only 0 and 1.
+/// went wrong. `health` knows only 0 and 1; `import` has 1 where an entry was not taken over.
 pub async fn run(command: ClientCommand) -> ExitCode {
     let console = Console::new(command.connection().json);
     let outcome = match command {
@@ -83,6 +85,10 @@ pub async fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::Status(arguments) => status::status(arguments, &console).await,
         ClientCommand::Erase(arguments) => erase::erase(arguments, &console).await,
         ClientCommand::Reset(arguments) => reset::reset(arguments, &console).await,
+        ClientCommand::Import(arguments) => match import::import(&arguments, &console).await {
+            Ok(status) => return ExitCode::from(status),
+            Err(failure) => Err(failure),
+        },
         ClientCommand::Health(arguments) => {
             let healthy = health::health(arguments, &console).await.unwrap_or_else(|failure| {
                 console.report(&failure);
@@ -110,6 +116,7 @@ impl ClientCommand {
             Self::Status(arguments) => &arguments.connection,
             Self::Erase(arguments) => &arguments.connection,
             Self::Reset(arguments) => &arguments.connection,
+            Self::Import(arguments) => &arguments.connection,
             Self::Health(arguments) => &arguments.connection,
         }
     }

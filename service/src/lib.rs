@@ -8,6 +8,7 @@ pub mod dataset;
 pub mod errors;
 pub mod events;
 pub mod grpc;
+pub mod import;
 pub mod input;
 pub mod keyring;
 pub mod policy;
