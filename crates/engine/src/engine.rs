@@ -2,7 +2,11 @@
 
 mod admin;
 mod decide;
+mod keys;
 mod password;
+mod resealing;
+
+pub use keys::KeyringRefused;
 
 use crate::deadline::Deadline;
 use crate::entropy;
@@ -10,11 +14,14 @@ use crate::error::Error;
 use crate::events::{EventId, Events, Watch};
 use crate::hash::{Hasher, Password, PasswordHash};
 use crate::metrics::Metrics;
+use crate::reseal::Progress;
 use crate::seal::{Keyring, Named, Purpose, Unreadable, Vault};
 use crate::store::{RecordKey, Store, StoreError};
 use decide::Asked;
+use keys::{InForce, Keys};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use twinlock_core::decision::{Decision, Factor};
 use twinlock_core::enrollment::{self, Confirmed, Description};
 use twinlock_core::login::{self, Channel, Login, Verdict};
@@ -32,11 +39,13 @@ use zeroize::Zeroizing;
 /// Runs the rules against a store.
 pub struct Engine {
     store: Arc<dyn Store>,
-    keyring: Arc<Keyring>,
+    keys: Keys,
     hasher: Hasher,
     policy: Policy,
     events: Option<Events>,
     metrics: Metrics,
+    resealing: watch::Sender<Progress>,
+    stops_resealing: watch::Sender<bool>,
 }
 
 /// Who calls, and until when.
@@ -126,7 +135,16 @@ impl Engine {
         hasher: Hasher,
         policy: Policy,
     ) -> Self {
-        Self { store, keyring, hasher, policy, events: None, metrics: Metrics::default() }
+        Self {
+            store,
+            keys: Keys::new(keyring),
+            hasher,
+            policy,
+            events: None,
+            metrics: Metrics::default(),
+            resealing: watch::Sender::default(),
+            stops_resealing: watch::Sender::new(false),
+        }
     }
 
     /// The same engine, which tells what happens.
@@ -174,9 +192,13 @@ impl Engine {
         check.unwrap_or_else(|_| Err(decide::too_slow(false))).map_err(Error::from)
     }
 
-    /// What an operator should mend about the store although it can be used, as sentences.
+    /// What an operator should mend about the store or the keyring although they can be used, as sentences.
     pub fn warnings(&self) -> Vec<String> {
-        self.store.warnings()
+        let refused = self.keys.refused();
+        let refused = refused.map(|why| {
+            format!("a changed keyring was refused, and the one before is still in force: {why}")
+        });
+        self.store.warnings().into_iter().chain(refused).collect()
     }
 
     /// Starts an enrollment.
@@ -475,7 +497,8 @@ impl Engine {
 
     fn on(&self, call: &Call, user: UserId) -> On {
         let key = RecordKey { namespace: call.namespace.clone(), user };
-        On { vault: self.keyring.vault(&key), key }
+        let in_force = self.keys.in_force();
+        On { vault: in_force.keyring.vault(&key), key, _in_force: in_force }
     }
 }
 
@@ -492,6 +515,8 @@ pub enum Credential {
 struct On {
     key: RecordKey,
     vault: Vault,
+    /// Held until the call has ended: see [`Engine::change_keyring`].
+    _in_force: Arc<InForce>,
 }
 
 impl On {

@@ -2,14 +2,17 @@
 //!
 //! Plain Rust types go in and come out: this crate knows neither gRPC nor HTTP.
 
+pub mod backup;
 pub mod clock;
 pub mod deadline;
 pub mod engine;
 pub mod entropy;
 mod error;
 pub mod events;
+pub mod examine;
 pub mod hash;
 pub mod metrics;
+pub mod reseal;
 pub mod seal;
 pub mod store;
 

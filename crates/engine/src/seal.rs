@@ -4,6 +4,12 @@
 //! AES-256-GCM and one for keyed digests. So the bound on random nonces (NIST SP 800-38D §8.3) is one of a
 //! single user's record and never comes near, and nothing sealed for one user opens for another.
 
+mod marker;
+mod stream;
+
+pub(crate) use marker::key_of_marker;
+pub(crate) use stream::{Broken, CHUNK, FileSeal, SEALED_CHUNK};
+
 use crate::entropy;
 use crate::store::RecordKey;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -52,14 +58,18 @@ impl fmt::Debug for KeyId {
 }
 
 /// The keys that open what is at rest; the primary one seals.
+#[derive(Clone)]
 pub struct Keyring {
     /// The primary first.
     keys: Vec<Key>,
 }
 
+#[derive(Clone)]
 struct Key {
     id: KeyId,
     derive: Hkdf<Sha256>,
+    /// Whether it is to be the primary one day, and other processes may have it as theirs already.
+    is_prepared: bool,
 }
 
 impl fmt::Debug for Keyring {
@@ -77,6 +87,9 @@ pub enum KeyringError {
     /// Two keys have one id.
     #[error("the keyring has two keys {0}")]
     Twice(KeyId),
+    /// The primary key is said to be prepared only.
+    #[error("key {0} cannot be the primary and prepared to be one")]
+    PreparedPrimary(KeyId),
 }
 
 /// Why something at rest cannot be read.
@@ -106,7 +119,7 @@ impl Keyring {
             }
             // The key is uniformly random, so the extraction that HKDF begins with has nothing to do.
             let derive = Hkdf::from_prk(secret.as_slice()).expect("32 bytes are a whole PRK");
-            ring.push(Key { id, derive });
+            ring.push(Key { id, derive, is_prepared: false });
         }
         let primary_at = ring.iter().position(|key| key.id == primary);
         ring.swap(0, primary_at.ok_or(KeyringError::NoPrimary(primary))?);
@@ -125,16 +138,67 @@ impl Keyring {
         self.vault_of(context)
     }
 
-    /// A new dataset marker: a random id, sealed. Who opens it has the keyring of the dataset.
-    pub fn new_marker(&self) -> Vec<u8> {
-        self.vault_of(MARKER_CONTEXT.to_vec()).seal(Purpose::Marker, &entropy::bytes::<16>()).0
+    /// The same with keys that are to be the primary one day. What is sealed under one of them stays so.
+    pub fn with_prepared(mut self, ids: &[KeyId]) -> Result<Self, KeyringError> {
+        for key in &mut self.keys {
+            key.is_prepared = ids.contains(&key.id);
+        }
+        if self.keys[0].is_prepared {
+            return Err(KeyringError::PreparedPrimary(self.keys[0].id));
+        }
+        Ok(self)
     }
 
-    /// Opens a dataset marker and gives the dataset's id.
-    pub fn open_marker(&self, marker: &[u8]) -> Result<[u8; 16], Unreadable> {
-        let vault = self.vault_of(MARKER_CONTEXT.to_vec());
-        let id = vault.open(Purpose::Marker, &Sealed(marker.to_vec()))?;
-        id.as_slice().try_into().map_err(|_| Unreadable::Damaged)
+    /// The key that seals.
+    pub fn primary(&self) -> KeyId {
+        self.keys[0].id
+    }
+
+    /// All keys, the primary first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.keys.iter().map(|key| key.id)
+    }
+
+    /// Whether a key is here.
+    pub fn has(&self, id: KeyId) -> bool {
+        self.ids().any(|known| known == id)
+    }
+
+    /// Whether a key is to be the primary one day.
+    pub fn is_prepared(&self, id: KeyId) -> bool {
+        self.keys.iter().any(|key| key.id == id && key.is_prepared)
+    }
+
+    /// Whether a key was the primary once: what it seals is to be sealed anew.
+    pub fn is_former(&self, id: KeyId) -> bool {
+        id != self.primary() && self.has(id) && !self.is_prepared(id)
+    }
+
+    /// Whether two keyrings say the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let says = |ring: &Self| {
+            let mut keys: Vec<_> = ring.keys.iter().map(|key| (key.id, key.is_prepared)).collect();
+            keys.sort_unstable();
+            (ring.primary(), keys)
+        };
+        says(self) == says(other) && self.contradiction(other).is_none()
+    }
+
+    /// A key that stands for one secret here and for another there.
+    pub fn contradiction(&self, other: &Self) -> Option<KeyId> {
+        let proof = |key: &Key| UserKey::derive(key, CONTRADICTION_CONTEXT).digest(b"", &[]);
+        let differs = |key: &Key| {
+            let there = other.keys.iter().find(|there| there.id == key.id);
+            there.is_some_and(|there| proof(there) != proof(key))
+        };
+        self.keys.iter().find(|key| differs(key)).map(|key| key.id)
+    }
+
+    /// This keyring with the keys of another one besides.
+    #[must_use]
+    pub fn knowing(&self, other: &Self) -> Self {
+        let more = other.keys.iter().filter(|key| !self.has(key.id)).cloned();
+        Self { keys: self.keys.iter().cloned().chain(more).collect() }
     }
 
     fn vault_of(&self, context: Vec<u8>) -> Vault {
@@ -144,7 +208,7 @@ impl Keyring {
 }
 
 /// No namespace is empty, so no user has this context.
-const MARKER_CONTEXT: &[u8] = b"\0dataset marker";
+const CONTRADICTION_CONTEXT: &[u8] = b"\0the same secret";
 
 /// What a sealed value is for. It is authenticated with it, so that one cannot stand for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,25 +346,23 @@ impl Vault {
     /// A record as the store keeps it: format, key id, tag, and the record. The tag binds it to its user
     /// and shows any damage.
     pub fn write(&self, record: &Record) -> Vec<u8> {
+        self.write_bytes(FORMAT, &record.encode())
+    }
+
+    pub(crate) fn write_bytes(&self, format: u8, body: &[u8]) -> Vec<u8> {
         let key = self.primary();
-        let body = record.encode();
         let mut bytes = Vec::with_capacity(1 + KEY_ID_LEN + TAG_LEN + body.len());
-        bytes.push(FORMAT);
+        bytes.push(format);
         bytes.extend_from_slice(&key.id.0.to_be_bytes());
-        bytes.extend_from_slice(&key.digest(RECORD_LABEL, &[&[FORMAT], &body]));
-        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(&key.digest(RECORD_LABEL, &[&[format], body]));
+        bytes.extend_from_slice(body);
         bytes
     }
 
     /// Reads a record of this user.
     pub fn read(&self, bytes: &[u8]) -> Result<Record, Unreadable> {
-        let (&format, rest) = bytes.split_first().ok_or(Unreadable::Damaged)?;
-        if !(FORMAT..=NEWEST_READABLE_FORMAT).contains(&format) {
-            return Err(Unreadable::Format(format));
-        }
-        let (id, rest) = rest.split_at_checked(KEY_ID_LEN).ok_or(Unreadable::Damaged)?;
-        let (tag, body) = rest.split_at_checked(TAG_LEN).ok_or(Unreadable::Damaged)?;
-        let mut mac = self.key(key_id(id)?)?.digest.clone();
+        let Parts { format, key, tag, body } = Parts::of(bytes)?;
+        let mut mac = self.key(key)?.digest.clone();
         mac.update(RECORD_LABEL);
         mac.update(&[format]);
         mac.update(body);
@@ -323,107 +385,42 @@ impl Vault {
 
 const RECORD_LABEL: &[u8] = b"record\0";
 
+/// What the bytes of a record are made of. Nothing of it is authenticated yet.
+pub(crate) struct Parts<'a> {
+    format: u8,
+    /// The key of the tag.
+    pub(crate) key: KeyId,
+    tag: &'a [u8],
+    /// The record.
+    pub(crate) body: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        let (&format, rest) = bytes.split_first().ok_or(Unreadable::Damaged)?;
+        if !(FORMAT..=NEWEST_READABLE_FORMAT).contains(&format) {
+            return Err(Unreadable::Format(format));
+        }
+        let (id, rest) = rest.split_at_checked(KEY_ID_LEN).ok_or(Unreadable::Damaged)?;
+        let (tag, body) = rest.split_at_checked(TAG_LEN).ok_or(Unreadable::Damaged)?;
+        Ok(Self { format, key: key_id(id)?, tag, body })
+    }
+
+    /// Whether this release writes records like it.
+    pub(crate) fn is_of_this_release(&self) -> bool {
+        self.format == FORMAT
+    }
+}
+
+/// The key that a sealed value names.
+pub(crate) fn key_of(sealed: &Sealed) -> Result<KeyId, Unreadable> {
+    key_id(sealed.0.get(..KEY_ID_LEN).ok_or(Unreadable::Damaged)?)
+}
+
 fn key_id(bytes: &[u8]) -> Result<KeyId, Unreadable> {
     let bytes = bytes.try_into().map_err(|_| Unreadable::Damaged)?;
     Ok(KeyId(u32::from_be_bytes(bytes)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use twinlock_core::{Namespace, UserId};
-
-    fn ring(ids: &[u32]) -> Keyring {
-        let keys = ids.iter().map(|id| (KeyId(*id), Zeroizing::new([*id as u8; 32])));
-        Keyring::new(KeyId(ids[0]), keys).expect("a keyring")
-    }
-
-    fn user(namespace: &str, user: &str) -> RecordKey {
-        RecordKey {
-            namespace: Namespace::parse(namespace).expect("a namespace"),
-            user: UserId::parse(user).expect("a user"),
-        }
-    }
-
-    #[test]
-    fn what_is_sealed_opens_for_the_same_user_and_purpose_alone() {
-        let ring = ring(&[1]);
-        let alice = ring.vault(&user("ns", "alice"));
-        let sealed = alice.seal(Purpose::TotpSecret, b"secret");
-        assert_eq!(alice.open(Purpose::TotpSecret, &sealed).as_deref(), Ok(&b"secret".to_vec()));
-        let others = [
-            ring.vault(&user("ns", "alicf")),
-            ring.vault(&user("nt", "alice")),
-            ring.vault(&user("nsa", "lice")),
-        ];
-        assert_eq!(alice.open(Purpose::RecoveryKey, &sealed), Err(Unreadable::Damaged));
-        for other in others {
-            assert_eq!(other.open(Purpose::TotpSecret, &sealed), Err(Unreadable::Damaged));
-        }
-        for cut in 0..sealed.0.len() {
-            assert!(alice.open(Purpose::TotpSecret, &Sealed(sealed.0[..cut].to_vec())).is_err());
-        }
-        assert_ne!(alice.seal(Purpose::TotpSecret, b"secret"), sealed, "a fresh nonce");
-    }
-
-    #[test]
-    fn an_older_key_still_opens_and_a_missing_one_is_named() {
-        let old = ring(&[1]).vault(&user("ns", "alice"));
-        let both = ring(&[2, 1]).vault(&user("ns", "alice"));
-        let sealed = old.seal(Purpose::Password, b"x");
-        assert!(both.open(Purpose::Password, &sealed).is_ok());
-        let new = both.seal(Purpose::Password, b"x");
-        assert_eq!(old.open(Purpose::Password, &new), Err(Unreadable::NoKey(KeyId(2))));
-        let session = old.digests(Named::Session, b"s").primary();
-        assert!(both.digests(Named::Session, b"s").contains(&session));
-        assert_ne!(both.digests(Named::Session, b"s").primary(), session);
-    }
-
-    #[test]
-    fn a_record_is_bound_to_its_user_and_shows_any_damage() {
-        let ring = ring(&[1]);
-        let alice = ring.vault(&user("ns", "alice"));
-        let record = Record { unenrolled_at: Some(Default::default()), ..Record::default() };
-        let bytes = alice.write(&record);
-        assert_eq!(alice.read(&bytes), Ok(record));
-        assert_eq!(ring.vault(&user("ns", "bob")).read(&bytes), Err(Unreadable::Damaged));
-        for index in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[index] ^= 0x40;
-            assert!(alice.read(&damaged).is_err(), "byte {index}");
-        }
-        assert!(alice.read(b"").is_err());
-    }
-
-    #[test]
-    fn a_record_of_a_format_from_the_far_future_is_refused() {
-        let alice = ring(&[1]).vault(&user("ns", "alice"));
-        let mut bytes = alice.write(&Record::default());
-        bytes[0] = 3;
-        assert_eq!(alice.read(&bytes), Err(Unreadable::Format(3)));
-    }
-
-    #[test]
-    fn a_keyring_needs_its_primary_and_no_key_twice() {
-        let key = |id| (KeyId(id), Zeroizing::new([0; 32]));
-        assert_eq!(Keyring::new(KeyId(1), [key(2)]).err(), Some(KeyringError::NoPrimary(KeyId(1))));
-        assert_eq!(
-            Keyring::new(KeyId(1), [key(1), key(1)]).err(),
-            Some(KeyringError::Twice(KeyId(1)))
-        );
-    }
-
-    #[test]
-    fn the_marker_opens_with_its_keyring_alone() {
-        let marker = ring(&[1]).new_marker();
-        assert!(ring(&[2, 1]).open_marker(&marker).is_ok());
-        assert_eq!(ring(&[2]).open_marker(&marker), Err(Unreadable::NoKey(KeyId(1))));
-    }
-
-    #[test]
-    fn nothing_of_the_keyring_is_shown() {
-        let ring = Keyring::new(KeyId(7), [(KeyId(7), Zeroizing::new([0x41; 32]))]);
-        let shown = format!("{ring:?} {:?}", ring.as_ref().map(|ring| ring.vault(&user("n", "u"))));
-        assert!(shown.contains("00000007") && !shown.contains("AAAA") && !shown.contains("65, 65"));
-    }
-}
+mod tests;

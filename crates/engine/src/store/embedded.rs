@@ -16,7 +16,10 @@ mod fault;
 mod format;
 mod medium;
 mod snapshot;
+mod target;
 mod writer;
+
+pub use target::Restoring;
 
 use super::{Loaded, RecordKey, Store, StoreError, Swap, Swapped, Walk, dataset_name};
 use crate::clock::Clock;
@@ -266,11 +269,12 @@ impl Shared {
     }
 
     fn load(&self, key: &[u8], read_from: &mut Option<u64>) -> Result<Loaded, Fault> {
-        let now = (self.clock)();
         let transaction = self.with_database(|database, generation| {
             *read_from = Some(generation);
             Ok(database.begin_read()?)
         })?;
+        // Read after the record is fixed: what is in it may otherwise seem to lie in the future, and lapse.
+        let now = (self.clock)();
         let records = transaction.open_table(RECORDS)?;
         if let Some(found) = records.get(key)? {
             let stored = Stored::read(key, found.value())?;

@@ -11,18 +11,20 @@
 //! in the value: redb checks a page when it opens the file, but not when it reads one.
 
 use super::fault::Fault;
-use crate::store::{RecordKey, Version};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use crate::store::{RecordKey, Version, dataset_name};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+};
 use twinlock_core::{Namespace, Timestamp, UserId};
 
 pub(super) const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
 pub(super) const EXPIRY: TableDefinition<'static, (u64, &[u8]), ()> =
     TableDefinition::new("expiry");
-const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
-const MARKER: &str = "marker";
-const FORMAT: &str = "format";
-const FORMAT_NUMBER: u32 = 1;
+pub(super) const MARKER: &str = "marker";
+pub(super) const FORMAT: &str = "format";
+pub(super) const FORMAT_NUMBER: u32 = 1;
 
 const CHECKSUM: usize = 4;
 const HEADER: usize = CHECKSUM + 16 + 8;
@@ -60,6 +62,21 @@ pub(super) fn recognize(database: &Database) -> Result<Vec<u8>, Fault> {
     Ok(marker)
 }
 
+/// Puts a marker in the place of the one that has the same name.
+pub(super) fn renew(database: &Database, marker: &[u8]) -> Result<(), Fault> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        let present = meta.get(MARKER)?.map(|found| found.value().to_vec());
+        if present.is_none_or(|present| dataset_name(&present) != dataset_name(marker)) {
+            return Err(Fault::Incomplete("it has no marker of this dataset".into()));
+        }
+        meta.insert(MARKER, marker)?;
+    }
+    Ok(transaction.commit()?)
+}
+
 /// The marker, from a snapshot.
 pub(super) fn marker(transaction: &ReadTransaction) -> Result<Vec<u8>, Fault> {
     let found = transaction.open_table(META)?.get(MARKER)?;
@@ -76,6 +93,15 @@ pub(super) fn key(key: &RecordKey) -> Vec<u8> {
     bytes.extend_from_slice(namespace);
     bytes.extend_from_slice(user);
     bytes
+}
+
+/// The bounds of the keys of a namespace, the second one exclusive.
+pub(super) fn keys_of(namespace: &Namespace) -> (Vec<u8>, Vec<u8>) {
+    let name = namespace.as_str().as_bytes();
+    let from = [&[name.len() as u8], name].concat();
+    // No user begins with this byte, for it is in no UTF-8.
+    let to = [from.as_slice(), &[0xff]].concat();
+    (from, to)
 }
 
 /// The key that such bytes are of.

@@ -5,7 +5,7 @@ use super::format::{self, EXPIRY, RECORDS, Stored};
 use super::medium::{Medium, Purpose};
 use super::{Shared, State, unavailable};
 use crate::deadline::Deadline;
-use crate::store::{StoreError, Swap, Swapped, Version};
+use crate::store::{StoreError, Swap, Swapped, Version, dataset_name};
 use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use std::mem;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -28,6 +28,11 @@ const RETRY_DAMAGED: Duration = Duration::from_secs(30);
 
 pub(super) enum Message {
     Swap(Job),
+    /// The marker is to be put in the place of the present one.
+    Renew {
+        marker: Vec<u8>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// A reader's database of this generation failed.
     Failed {
         generation: u64,
@@ -94,6 +99,7 @@ impl Writer {
             };
             match message {
                 Ok(Message::Swap(job)) => self.swap(job),
+                Ok(Message::Renew { marker, answer }) => self.renew(&marker, answer),
                 Ok(Message::Failed { generation, error }) => self.failed(generation, error),
                 Err(RecvTimeoutError::Timeout) => self.reopen(),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -108,6 +114,7 @@ impl Writer {
         while jobs.len() < BATCH {
             match self.messages.try_recv() {
                 Ok(Message::Swap(job)) => jobs.push(job),
+                Ok(Message::Renew { marker, answer }) => self.renew(&marker, answer),
                 Ok(Message::Failed { generation, error }) => self.failed(generation, error),
                 Err(_) => break,
             }
@@ -155,6 +162,19 @@ impl Writer {
         Ok(answers)
     }
 
+    fn renew(&mut self, marker: &[u8], answer: oneshot::Sender<Result<(), StoreError>>) {
+        let renewed =
+            guarded(|| self.shared.with_database(|database, _| format::renew(database, marker)));
+        let renewed = renewed.map_err(|fault| {
+            let error = fault.error(&self.shared.name, true);
+            if fault.needs_reopening() {
+                self.close(fault.error(&self.shared.name, false));
+            }
+            error
+        });
+        let _ = answer.send(renewed);
+    }
+
     fn failed(&mut self, generation: u64, error: StoreError) {
         if self.reopen.is_none() && generation == self.generation {
             self.close(error);
@@ -171,7 +191,7 @@ impl Writer {
         self.pace = Deadline::after(RETRY);
         let opened = guarded(|| {
             let database = self.medium.connect(Purpose::Reopen)?;
-            if format::recognize(&database)? != self.shared.marker {
+            if dataset_name(&format::recognize(&database)?) != dataset_name(&self.shared.marker) {
                 return Err(Fault::Incomplete("it is another store than before".into()));
             }
             Ok(database)

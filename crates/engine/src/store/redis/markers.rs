@@ -4,6 +4,7 @@
 //! here looks at many of them ahead of that, so that an operator learns of a loss before a user does.
 
 use super::keys::{BUCKETS, Bucket};
+use crate::store::dataset_name;
 use redis::{Pipeline, Value, cmd};
 
 /// What was found where markers should be.
@@ -31,7 +32,9 @@ impl Survey {
             (Found::Elsewhere, _) => return,
             (Found::Nothing, _) => self.missing += 1,
             (Found::Marker(found), None) => self.marker = Some(found),
-            (Found::Marker(found), Some(marker)) => self.foreign += usize::from(found != *marker),
+            (Found::Marker(found), Some(marker)) => {
+                self.foreign += usize::from(dataset_name(&found) != dataset_name(marker));
+            }
         }
         self.buckets += 1;
     }

@@ -6,7 +6,7 @@
 //! alone.
 
 use super::keys::{self, Bucket};
-use crate::store::{Loaded, RecordKey, StoreError, Swap, Version};
+use crate::store::{Loaded, RecordKey, StoreError, Swap, Version, dataset_name};
 use aws_lc_rs::digest;
 use redis::{Cmd, Value};
 use std::sync::LazyLock;
@@ -53,7 +53,7 @@ impl Run {
         let expiry = swap.expire_at.map(|at| at.as_millis().max(1).to_string().into_bytes());
         let mut arguments = vec![version, value.unwrap_or_default(), expiry.unwrap_or_default()];
         if swap.expected.is_none() {
-            arguments.push(marker.to_vec());
+            arguments.push(dataset_name(marker).to_vec());
         }
         Self::new(&SWAP, &swap.key, arguments)
     }
@@ -105,7 +105,9 @@ pub(super) fn loaded(answer: Value, marker: &[u8]) -> Result<Loaded, StoreError>
             Ok(Loaded { record: Some((version, value)), now })
         }
         Some(Value::Nil) => match parts.next() {
-            Some(Value::BulkString(found)) if found == marker => Ok(Loaded { record: None, now }),
+            Some(Value::BulkString(found)) if dataset_name(&found) == dataset_name(marker) => {
+                Ok(Loaded { record: None, now })
+            }
             Some(Value::BulkString(_)) => Err(foreign()),
             _ => Err(emptied()),
         },

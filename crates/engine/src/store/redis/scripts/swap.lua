@@ -5,7 +5,7 @@
 -- ARGV    1: the version that was loaded (16 bytes), empty where there was no record;
 --         2: what is written, version first; empty to remove the record;
 --         3: when the record lapses, in milliseconds since the Unix epoch; empty for never;
---         4: the marker as it must be, where ARGV[1] is empty.
+--         4: the name that the marker must begin with, 16 bytes, where ARGV[1] is empty.
 -- Result  1: done; 0: the record is another one; -1: the marker is missing or another one.
 -- Cost    O(1): one read of 16 bytes, one write.
 --
@@ -14,8 +14,11 @@ local version = redis.call('GETRANGE', KEYS[1], 0, 15)
 if version ~= ARGV[1] then
   return 0
 end
-if version == '' and redis.call('GET', KEYS[2]) ~= ARGV[4] then
-  return -1
+if version == '' then
+  local marker = redis.call('GET', KEYS[2])
+  if not marker or string.sub(marker, 1, 16) ~= ARGV[4] then
+    return -1
+  end
 end
 if ARGV[2] == '' then
   redis.call('DEL', KEYS[1])
