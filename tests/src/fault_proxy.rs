@@ -111,8 +111,13 @@ impl FaultProxy {
         let table = Table { later: [Flow::Pass; 2], connections: Vec::new(), count: 0 };
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
         let shared = Arc::new(Shared { server, table: Mutex::new(table) });
-        let port = free_port();
-        let listener = listen(port).await;
+        let (port, listener) = loop {
+            let port = free_port();
+            // Another process may have been faster.
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+                break (port, listener);
+            }
+        };
         let (arrival, arrivals) = watch::channel(Arrival::Passed);
         let accepting = tokio::spawn(accept(listener, port, shared.clone(), arrivals));
         Self { port, shared, arrival, accepting }
