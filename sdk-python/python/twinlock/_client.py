@@ -377,7 +377,10 @@ class Client:
         """Forgets a user whom the product has deleted, so that a reused id inherits nothing. Needs the role
         ``operator``.
 
-        >>> client.erase_user(user_id="nobody")
+        Raises :class:`StateError` ``USER_NOT_FOUND``.
+
+        >>> client.set_password(user_id="dave", password="correct horse")
+        >>> client.erase_user(user_id="dave")
         """
         self._connection.erase_user(user_id, request_id).wait()
 

@@ -1,0 +1,221 @@
+"""What the awaited client adds to the API: cancelling, event loops, and that it never holds one up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import socket
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import uvloop
+from twinlock import (
+    AsyncClient,
+    Client,
+    Method,
+    ProofError,
+    RequestError,
+    TwinlockError,
+    UnavailableError,
+)
+
+from .server import Server
+from .user import User
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    names = {name for name in vars(Client) if not name.startswith("_")}
+    assert names == {name for name in vars(AsyncClient) if not name.startswith("_")}
+    for name in names - {"address", "with_timeout"}:
+        blocking, awaited = getattr(Client, name), getattr(AsyncClient, name)
+        assert inspect.iscoroutinefunction(awaited), name
+        one, two = inspect.signature(blocking), inspect.signature(awaited)
+        assert one.parameters == two.parameters, name
+        kinds = ("EventStream", "AsyncEventStream")
+        assert (one.return_annotation == two.return_annotation) or (
+            (one.return_annotation, two.return_annotation) == kinds
+        ), name
+    options = [inspect.signature(kind.__init__) for kind in (Client, AsyncClient)]
+    assert options[0] == options[1]
+
+
+async def test_a_login_in_two_steps(client: Client, address: str) -> None:
+    user = User(client)
+    async with AsyncClient() as awaited:
+        done = await awaited.verify(user_id=user.user_id, totp_code=user.code())
+        assert done.method is Method.TOTP
+        with pytest.raises(ProofError) as error:
+            await awaited.verify(user_id=user.user_id, totp_code=user.wrong_code())
+        assert error.value.reason == "INVALID_CODE"
+        assert await awaited.check_health()
+    with pytest.raises(RequestError):
+        await awaited.describe_user(user_id="nobody")
+
+
+class Silence:
+    """A server that takes connections and says nothing; it counts who has gone away again."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+
+async def test_cancelling_a_task_cancels_its_call() -> None:
+    with Silence() as silence:
+        client = AsyncClient(silence.address, timeout=timedelta(minutes=1))
+        task = asyncio.create_task(client.describe_user(user_id="alice"))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.describe_user(user_id="alice"), 0.1)
+        assert time.monotonic() - began < 1
+
+
+async def test_a_cancelled_call_leaves_no_answer_to_the_next(client: Client, address: str) -> None:
+    user = User(client)
+    async with AsyncClient(address) as awaited:
+
+        async def ask(number: int) -> None:
+            """Half of the calls are given up at a random moment; the others get their own answer."""
+            known = number % 4 == 1
+            asked = user.user_id if known else f"nobody-{number}"
+            call = asyncio.create_task(awaited.describe_user(user_id=asked))
+            if number % 2 == 0:
+                await asyncio.sleep(number % 7 / 2000)
+                call.cancel()
+            try:
+                answer = await call
+            except asyncio.CancelledError:
+                return
+            assert answer.enrolled is known
+
+        await asyncio.gather(*(ask(number) for number in range(400)))
+
+
+async def test_a_thousand_calls_at_once_never_hold_the_loop_up(address: str) -> None:
+    # A task that wants to run every half of a millisecond sees what the loop did meanwhile. It is the time of
+    # the loop's own thread that the client answers for: the other is shared with the server and whatever
+    # else runs here, and bounded only roughly. Requests come in by fifties; Python's own collector is off.
+    busy, waited, stop = 0.0, 0.0, False
+
+    async def watch() -> None:
+        nonlocal busy, waited
+        while not stop:
+            worked, began = time.thread_time(), time.perf_counter()
+            await asyncio.sleep(0.0005)
+            busy = max(busy, time.thread_time() - worked)
+            waited = max(waited, time.perf_counter() - began)
+
+    async with AsyncClient(address, timeout=timedelta(seconds=60)) as client:
+
+        async def ask(number: int) -> None:
+            for _ in range(3):
+                await client.describe_user(user_id=f"nobody-{number}")
+
+        await ask(0)
+        gc.collect()
+        gc.disable()
+        try:
+            watcher = asyncio.create_task(watch())
+            tasks = []
+            for number in range(1000):
+                tasks.append(asyncio.create_task(ask(number)))
+                if number % 50 == 49:
+                    await asyncio.sleep(0)
+            await asyncio.gather(*tasks)
+            stop = True
+            await watcher
+        finally:
+            gc.enable()
+    assert busy < 0.005, f"the loop was held up for {busy * 1000:.1f} ms"
+    assert waited < 0.25, f"the loop waited for {waited * 1000:.0f} ms"
+
+
+def test_one_client_serves_many_loops(address: str) -> None:
+    client = AsyncClient(address)
+
+    async def ask() -> int:
+        answers = (client.describe_user(user_id=f"nobody-{number}") for number in range(50))
+        return sum(answer.enrolled for answer in await asyncio.gather(*answers))
+
+    ends: list[int] = []
+    threads = [threading.Thread(target=lambda: ends.append(asyncio.run(ask()))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends == [0] * 8
+    for _ in range(20):
+        assert asyncio.run(ask()) == 0
+
+
+def test_uvloop(address: str) -> None:
+    async def main() -> bool:
+        async with AsyncClient(address) as client:
+            await asyncio.gather(*(client.describe_user(user_id="x") for _ in range(200)))
+            task = asyncio.create_task(client.describe_user(user_id="x"))
+            await asyncio.sleep(0)
+            task.cancel()
+            return await client.check_health()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main())
+
+
+async def test_events_are_watched(client: Client, address: str) -> None:
+    async with AsyncClient(address) as awaited:
+        async with await awaited.watch_events() as events:
+            assert not events.missed_events
+            with pytest.raises(asyncio.TimeoutError):
+                # Giving up on the next event loses none.
+                await asyncio.wait_for(quiet(events), 0.2)
+            user = await asyncio.to_thread(User, client)
+            seen = []
+            async for event in events:
+                if event.user_id == user.user_id:
+                    seen.append(event.type)
+                if "ENROLLED" in seen:
+                    break
+            assert "ENROLLMENT_STARTED" in seen
+        assert [event async for event in events] == []
+
+
+async def quiet(events: Any) -> None:
+    """Takes events for ever."""
+    async for _ in events:
+        pass
+
+
+async def test_a_watch_ends_with_the_server() -> None:
+    with Server() as server:
+        events = await AsyncClient(server.address).watch_events()
+        ended = asyncio.create_task(quiet(events))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(server.stop)
+        with pytest.raises(UnavailableError):
+            await asyncio.wait_for(ended, 10)
+
+
+async def test_errors_come_out_of_groups_of_tasks_as_they_are(address: str) -> None:
+    async with AsyncClient(address) as client:
+        ends = await asyncio.gather(
+            client.verify(user_id="nobody", totp_code="123456"),
+            client.verify(user_id="nobody", totp_code="x"),
+            client.describe_user(user_id=""),
+            return_exceptions=True,
+        )
+    reasons = [end.reason for end in ends if isinstance(end, TwinlockError)]
+    assert reasons == ["NOT_ENROLLED", "MALFORMED_CODE", "INVALID_REQUEST"]
