@@ -5,6 +5,9 @@
 
 pub mod embedded;
 pub mod redis;
+mod target;
+
+pub use target::{Found, Marked, Target};
 
 use crate::deadline::Deadline;
 use async_trait::async_trait;

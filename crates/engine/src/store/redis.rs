@@ -27,10 +27,12 @@ mod scripts;
 mod sentinel;
 mod server;
 mod stream;
+mod target;
 mod topology;
 
 pub use address::{Address, AddressError};
 pub use stream::EventLog;
+pub use target::Restoring;
 
 use super::{Durability, Loaded, RecordKey, Store, StoreError, Swap, Swapped, Walk};
 use crate::deadline::Deadline;
@@ -299,7 +301,7 @@ impl Store for Redis {
         let until = deadline.earlier(MARGIN);
         self.all_are_served()?;
         let nodes = self.topology.table().nodes.clone();
-        Ok(Box::new(Scan::begin(nodes, until).await?))
+        Ok(Box::new(Scan::begin(nodes, self.marker(), until).await?))
     }
 
     fn marker(&self) -> &[u8] {

@@ -80,6 +80,13 @@ pub(super) fn is_events(key: &[u8]) -> bool {
     key == EVENTS.as_bytes()
 }
 
+/// Whether a key is that of a marker.
+pub(super) fn is_marker(key: &[u8]) -> bool {
+    let tag = key.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.first_chunk::<3>());
+    let number = tag.and_then(|tag| u16::from_str_radix(str::from_utf8(tag).ok()?, 16).ok());
+    number.is_some_and(|number| number < BUCKETS && Bucket(number).marker().as_bytes() == key)
+}
+
 /// The user whose record a key names; `None` for markers and for what is none of ours.
 pub(super) fn parse(key: &[u8]) -> Option<RecordKey> {
     let text = str::from_utf8(key).ok()?;

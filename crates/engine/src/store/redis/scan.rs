@@ -1,6 +1,7 @@
 //! All records, one server after the other.
 
-use super::keys;
+use super::keys::{self, BUCKETS};
+use super::markers::Survey;
 use super::node::Node;
 use super::scripts;
 use super::server::text;
@@ -21,22 +22,31 @@ const PAGE: usize = 256;
 /// Every record that is there from its beginning to its end comes up at least once, and perhaps twice;
 /// one that is made or changed meanwhile may come up as it was or as it is. It is no snapshot. Where
 /// slots move to other nodes meanwhile, records of theirs may be left out: do not reshard during it.
+///
+/// It ends only beside the markers of all buckets, so what was emptied meanwhile does not pass for all.
 pub(super) struct Scan {
     /// The servers that are still to be walked over, the present one first.
     nodes: VecDeque<Arc<Node>>,
     cursor: String,
     total: Option<u64>,
+    /// The markers of the servers that were walked over.
+    survey: Survey,
 }
 
 impl Scan {
-    pub(super) async fn begin(nodes: Vec<Arc<Node>>, until: Deadline) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        nodes: Vec<Arc<Node>>,
+        marker: &[u8],
+        until: Deadline,
+    ) -> Result<Self, StoreError> {
         let mut total = Some(0);
         for node in &nodes {
             let keys = count(node, until).await.map_err(|cause| unavailable(cause, false))?;
             total = total.zip(keys).map(|(total, keys)| total + keys);
         }
-        let total = total.map(|keys| keys.saturating_sub(u64::from(keys::BUCKETS)));
-        Ok(Self { nodes: nodes.into(), cursor: "0".into(), total })
+        let total = total.map(|keys| keys.saturating_sub(u64::from(BUCKETS)));
+        let survey = Survey::against(marker);
+        Ok(Self { nodes: nodes.into(), cursor: "0".into(), total, survey })
     }
 }
 
@@ -51,7 +61,7 @@ impl Walk for Scan {
         let mut names = Vec::new();
         for key in found {
             let Some(name) = keys::parse(&key) else {
-                if !key.ends_with(b"}:marker") {
+                if !keys::is_marker(&key) {
                     let key = String::from_utf8_lossy(&key).into_owned();
                     return Err(failed(format!("the key {key:?} is none of Twinlock's records")));
                 }
@@ -89,6 +99,14 @@ impl Walk for Scan {
             records.push(Record { key, version, bytes, expire_at });
         }
         if cursor == "0" {
+            let mut survey = self.survey.clone();
+            for found in node.markers(&live, &node.buckets(), until).await? {
+                survey.add(found);
+            }
+            if self.nodes.len() == 1 {
+                vouch(&survey)?;
+            }
+            self.survey = survey;
             self.nodes.pop_front();
         }
         self.cursor = cursor;
@@ -98,6 +116,17 @@ impl Walk for Scan {
     fn total(&self) -> Option<u64> {
         self.total
     }
+}
+
+fn vouch(survey: &Survey) -> Result<(), StoreError> {
+    if let Some(fault) = survey.fault() {
+        return Err(StoreError::Incomplete(fault));
+    }
+    if survey.buckets < usize::from(BUCKETS) {
+        let cause = "the Cluster was laid out anew meanwhile: try again when it is done";
+        return Err(unavailable(cause.into(), false));
+    }
+    Ok(())
 }
 
 /// How many keys a server has, whosever they are; `None` where the user may not ask.
