@@ -180,11 +180,13 @@ pub enum RedisMode {
 #[serde(default, deny_unknown_fields)]
 pub struct Keyring {
     pub file: PathBuf,
+    /// The keys themselves, in place of the file: `ID:SECRET`, the primary first.
+    pub keys: Option<Secret>,
 }
 
 impl Default for Keyring {
     fn default() -> Self {
-        Self { file: "./twinlock-data/keyring.toml".into() }
+        Self { file: "./twinlock-data/keyring.toml".into(), keys: None }
     }
 }
 

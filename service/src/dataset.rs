@@ -98,13 +98,13 @@ pub async fn open(config: &Config) -> Result<Dataset> {
             Kind::Redis(Arc::new(opened))
         }
     };
-    let keyring = Arc::new(keyring::read(&config.keyring.file)?);
+    let keyring = Arc::new(keyring::load(&config.keyring)?);
     let dataset = Dataset { keyring, kind };
     dataset.keyring.open_marker(dataset.store().marker()).with_context(|| {
         format!(
             "SECRET_UNREADABLE: the keyring {} does not belong to the store in {name}. \
              Put the right keyring in its place",
-            config.keyring.file.display(),
+            keyring::name(&config.keyring),
         )
     })?;
     Ok(dataset)
@@ -122,7 +122,7 @@ pub async fn initialize(config: &Config) -> Result<Dataset> {
                 path.display()
             );
             make_directory(path)?;
-            let keyring = read_or_generate_keyring(&config.keyring.file)?;
+            let keyring = read_or_generate_keyring(&config.keyring)?;
             let store = Embedded::initialize(path, &keyring.new_marker(), clock::system())?;
             Ok(Dataset { keyring: Arc::new(keyring), kind: Kind::Embedded(Arc::new(store)) })
         }
@@ -131,7 +131,7 @@ pub async fn initialize(config: &Config) -> Result<Dataset> {
             let deadline = Deadline::after(MAKING);
             let vacant = Redis::vacant(options(&config.store.redis)?, deadline).await;
             let vacant = vacant.with_context(|| format!("the store at {name}"))?;
-            let keyring = read_or_generate_keyring(&config.keyring.file)?;
+            let keyring = read_or_generate_keyring(&config.keyring)?;
             let made = vacant.initialize(&keyring.new_marker(), deadline).await;
             let store = made.with_context(|| format!("the store at {name}"))?;
             Ok(Dataset { keyring: Arc::new(keyring), kind: Kind::Redis(Arc::new(store)) })
@@ -180,9 +180,10 @@ fn options(config: &config::Redis) -> Result<Options> {
     })
 }
 
-fn read_or_generate_keyring(file: &Path) -> Result<Keyring> {
-    if file.exists() {
-        return keyring::read(file);
+fn read_or_generate_keyring(config: &config::Keyring) -> Result<Keyring> {
+    let file = &config.file;
+    if config.keys.is_some() || file.exists() {
+        return keyring::load(config);
     }
     if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         make_directory(parent)?;

@@ -67,15 +67,15 @@ fn examine(config: &Config) -> Vec<Finding> {
         found("clock", true, "it is set".into());
     }
     let file = &config.keyring.file;
-    match keyring::read(file) {
-        Ok(_) if keyring::is_open_to_others(file) => {
+    match keyring::load(&config.keyring) {
+        Ok(_) if config.keyring.keys.is_none() && keyring::is_open_to_others(file) => {
             found(
                 "keyring",
                 false,
                 format!("others may read it; run `chmod 600 {}`", file.display()),
             );
         }
-        Ok(_) => found("keyring", true, format!("{} can be read", file.display())),
+        Ok(_) => found("keyring", true, format!("{} can be read", keyring::name(&config.keyring))),
         Err(error) => found("keyring", false, format!("{error:#}")),
     }
     let looked = run_to_end(async {

@@ -2,7 +2,7 @@
 
 use super::doctor;
 use crate::config::{self, Config, Loaded, Problem};
-use crate::{dataset, serve, telemetry};
+use crate::{dataset, keyring, serve, telemetry};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -107,7 +107,7 @@ fn init(arguments: &InitArguments) -> ExitCode {
     });
     done(result.map(|what| {
         let Config { store, keyring, .. } = &config;
-        println!("{what}: store {}, keyring {}.", dataset::name(store), keyring.file.display());
+        println!("{what}: store {}, keyring {}.", dataset::name(store), keyring::name(keyring));
     }))
 }
 

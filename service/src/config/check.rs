@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::keyring::parse_inline;
 use twinlock_core::decision::EventKind;
 use twinlock_core::{Namespace, UserId};
 
@@ -179,6 +180,10 @@ impl Problems {
     fn store(&mut self, config: &Config) {
         self.path("store.path", &config.store.path);
         self.path("keyring.file", &config.keyring.file);
+        if let Some(Err(wrong)) = config.keyring.keys.as_ref().map(|it| parse_inline(it.expose())) {
+            let remedy = "write ID:SECRET for each key, as `twinlock keys generate --print` does";
+            self.require(false, "keyring.keys", format!("cannot be used: {wrong:#}"), remedy);
+        }
         if config.store.kind == StoreKind::Redis {
             self.redis(&config.store.redis);
         }

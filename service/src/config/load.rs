@@ -16,7 +16,7 @@ const PREFIX: &str = "TWINLOCK_";
 const NOT_SETTINGS: [&str; 3] = ["TWINLOCK_ADDRESS", "TWINLOCK_CONFIG", "TWINLOCK_TOKEN"];
 
 /// The keys whose value a variable with `_FILE` after its name may leave to a file.
-const SECRETS: [&str; 2] = ["store.redis.password", "webhook.secret"];
+const SECRETS: [&str; 3] = ["store.redis.password", "keyring.keys", "webhook.secret"];
 
 /// A configuration that was read, and is still to be checked.
 #[derive(Clone, Debug)]

@@ -69,7 +69,7 @@ fn every_default_is_the_documented_one() {
                     "acknowledging_replicas": 0, "acknowledge_verify": false,
                 },
             },
-            "keyring": { "file": "./twinlock-data/keyring.toml" },
+            "keyring": { "file": "./twinlock-data/keyring.toml", "keys": null },
             "backoff": {
                 "tolerated_failures": 1, "initial": "1s", "maximum": "1h", "hard_limit": 0,
             },

@@ -1,0 +1,80 @@
+//! A keyring that changes while the server runs.
+
+use super::{name, read};
+use crate::{config, reload};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use twinlock_engine::Engine;
+use twinlock_engine::engine::KeyringRefused;
+use twinlock_engine::reseal::Pace;
+use twinlock_engine::seal::Keyring;
+
+/// When to ask the store again where it could not say whether the keyring belongs to it.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Reseals what former keys seal, now and whenever the keyring's file has changed. A file that cannot be used
+/// changes nothing: the keyring before stays in force, and the log and `/readyz` say why.
+pub fn follow(config: &config::Keyring, engine: Arc<Engine>) -> io::Result<()> {
+    reseal(&engine);
+    // What is in the environment stays as it is for as long as the process lives.
+    if config.keys.is_some() {
+        return Ok(());
+    }
+    let changed = Arc::new(Notify::new());
+    let notice = changed.clone();
+    tokio::spawn(reload::on_change(vec![config.file.clone()], move || notice.notify_one())?);
+    let config = config.clone();
+    tokio::spawn(async move {
+        loop {
+            changed.notified().await;
+            while !take(&config, &engine).await {
+                sleep(AGAIN).await;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Takes what is in the file now; `false` where it is to be tried again.
+async fn take(config: &config::Keyring, engine: &Arc<Engine>) -> bool {
+    let file = config.file.clone();
+    let keyring = match tokio::task::spawn_blocking(move || read(&file)).await {
+        Ok(Ok(keyring)) => keyring,
+        Ok(Err(error)) => {
+            refuse(config, &format!("{error:#}"));
+            engine.refuse_keyring(format!("{error:#}"));
+            return true;
+        }
+        Err(_) => return false,
+    };
+    match engine.change_keyring(keyring).await {
+        Ok(false) => true,
+        Ok(true) => {
+            tracing::info!(keys = ?engine.keyring(), "the keyring was changed; the primary is first");
+            reseal(engine);
+            true
+        }
+        Err(refused) => {
+            refuse(config, &refused.to_string());
+            !matches!(refused, KeyringRefused::Unchecked(_))
+        }
+    }
+}
+
+fn refuse(config: &config::Keyring, why: &str) {
+    tracing::error!(
+        keyring = name(config),
+        why,
+        "the changed keyring is refused; the one before stays in force"
+    );
+}
+
+fn reseal(engine: &Arc<Engine>) {
+    let keyring: Arc<Keyring> = engine.keyring();
+    if keyring.ids().any(|key| keyring.is_former(key)) {
+        engine.reseal(Pace::Gentle);
+    }
+}
