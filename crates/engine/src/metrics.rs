@@ -20,6 +20,7 @@ const PROOFS: [&str; 4] = ["totp", "recovery_key", "password", "unknown"];
 const OUTCOMES: [&str; 4] = ["accepted", "invalid", "reused", "request_id_reused"];
 /// The steps from the present one that the widest window reaches.
 const OFFSETS: [&str; 5] = ["-2", "-1", "0", "1", "2"];
+const NANOS: u64 = 1_000_000_000;
 const FACTORS: [&str; 2] = ["second_factor", "password"];
 /// What keeps attempts out: a wait, or the hard limit.
 const WAITS: [Reason; 2] = [Reason::Backoff, Reason::Locked];
@@ -93,34 +94,39 @@ impl Counter {
 }
 
 impl Histogram {
-    /// The upper bounds of the buckets but for the last, which has none.
-    pub const BOUNDS: [Duration; 15] = [
-        Duration::from_micros(100),
-        Duration::from_micros(250),
-        Duration::from_micros(500),
-        Duration::from_millis(1),
-        Duration::from_micros(2500),
-        Duration::from_millis(5),
-        Duration::from_millis(10),
-        Duration::from_millis(25),
-        Duration::from_millis(50),
-        Duration::from_millis(100),
-        Duration::from_millis(250),
-        Duration::from_millis(500),
-        Duration::from_secs(1),
-        Duration::from_millis(2500),
-        Duration::from_secs(5),
+    /// The upper bounds of the buckets in nanoseconds, but for the last, which has none: 100 microseconds
+    /// to 5 seconds.
+    const BOUNDS: [u64; 15] = [
+        100_000,
+        250_000,
+        500_000,
+        1_000_000,
+        2_500_000,
+        5_000_000,
+        10_000_000,
+        25_000_000,
+        50_000_000,
+        100_000_000,
+        250_000_000,
+        500_000_000,
+        1_000_000_000,
+        2_500_000_000,
+        5_000_000_000,
     ];
 
     /// Takes in how long it took once.
     pub fn record(&self, took: Duration) {
-        self.buckets[Self::BOUNDS.partition_point(|bound| *bound < took)].add();
-        self.nanos.add_many(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = took.as_secs().saturating_mul(NANOS).saturating_add(took.subsec_nanos().into());
+        // Most are in the first buckets.
+        let bucket = Self::BOUNDS.iter().take_while(|bound| **bound < nanos).count();
+        self.buckets[bucket].add();
+        self.nanos.add_many(nanos);
     }
 
     /// What it holds.
     pub fn read(&self) -> Distribution {
-        let bounds = Self::BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+        let bounds = Self::BOUNDS.iter().map(|bound| *bound as f64 / NANOS as f64);
+        let bounds = bounds.chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(self.buckets.iter().map(Counter::value)).collect();
         Distribution {
             count: buckets.iter().map(|(_, count)| count).sum(),
