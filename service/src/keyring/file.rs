@@ -128,7 +128,10 @@ impl File {
 
     /// Removes a key.
     pub fn retire(&mut self, id: KeyId) -> Result<Entry> {
-        ensure!(id != self.primary, "Key {id} is the primary. Rotate first: `twinlock keys rotate`.");
+        ensure!(
+            id != self.primary,
+            "Key {id} is the primary. Rotate first: `twinlock keys rotate`."
+        );
         let at = self.keys.iter().position(|key| key.id == id);
         let at = at.with_context(|| format!("There is no key {id} in the keyring."))?;
         Ok(self.keys.remove(at))

@@ -40,8 +40,7 @@ fn a_rotation_keeps_the_former_key_and_the_times() {
     assert_eq!(states, [(second, State::Primary), (first, State::Former)]);
     assert!(file.keyring().expect("a keyring").is_former(first));
     let read = parse(&file.text().expect("text")).expect("it reads again");
-    let times: Vec<_> =
-        read.entries().map(|key| (key.primary_since, key.primary_until)).collect();
+    let times: Vec<_> = read.entries().map(|key| (key.primary_since, key.primary_until)).collect();
     assert_eq!(times, [(Some(at(60)), None), (Some(at(0)), Some(at(60)))]);
     assert_eq!(*read.text().expect("text"), *file.text().expect("text"));
 }
