@@ -22,7 +22,7 @@ pub type Answer = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// One call, not sent before it is waited for.
-#[pyclass(module = "twinlock._native", generic)]
+#[pyclass(module = "twinlock._native")]
 pub struct Call {
     /// The mutex is never locked: it makes `Sync` what one holder at a time takes out.
     work: Mutex<Own<Work>>,

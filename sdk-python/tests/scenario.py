@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import pyotp
 import pytest
+from pyotp.totp import TOTP
 from twinlock import AsyncClient, Client, Decision, LoginChannel, Method, TwinlockError
 
 from .server import REPOSITORY, Server
@@ -327,8 +327,8 @@ class Life:
             typed: str = table["retyped_key"].lower().replace("-", " ")
             return typed.replace("0", "o").replace("1", "l")
         assert keys == {"padded_text", "bytes"}, table
-        text: str = table["padded_text"]
-        return text + "x" * (table["bytes"] - len(text.encode()))
+        text, size = str(table["padded_text"]), int(table["bytes"])
+        return text + "x" * (size - len(text.encode()))
 
     def _code(self, uri: str, offset: int | None) -> str:
         app, period = authenticator(uri)
@@ -348,12 +348,12 @@ class Life:
         return app.at(step * period)
 
 
-def authenticator(uri: str) -> tuple[pyotp.TOTP, int]:
+def authenticator(uri: str) -> tuple[TOTP, int]:
     query = {name.lower(): value for name, value in parse_qsl(urlsplit(uri).query)}
     digest = getattr(hashlib, query.get("algorithm", "SHA1").lower())
     period = int(query.get("period", "30"))
     digits = int(query.get("digits", "6"))
-    return pyotp.TOTP(query["secret"], digits=digits, digest=digest, interval=period), period
+    return TOTP(query["secret"], digits=digits, digest=digest, interval=period), period
 
 
 def substitute(value: Any, variables: dict[str, str]) -> Any:

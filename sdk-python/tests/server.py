@@ -34,23 +34,28 @@ class Server:
         for setting in settings:
             self._arguments += ["--set", setting]
         self._listen = listen
-        self._run("init", "--new-dataset")
-        self._start()
+        try:
+            self._run("init", "--new-dataset")
+            self._start()
+        except BaseException:
+            self._directory.cleanup()
+            raise
 
     def _run(self, *command: str) -> None:
-        subprocess.run(
+        done = subprocess.run(
             [BINARY, *command, *self._arguments],
             cwd=self.directory,
             env=bare_environment(),
-            check=True,
             capture_output=True,
+            text=True,
         )
+        assert done.returncode == 0, done.stderr
 
     def _start(self) -> None:
         with (self.directory / "log").open("ab") as log:
+            probes = ["--set", "telemetry.listen=127.0.0.1:0"]
             self.process = subprocess.Popen(
-                [BINARY, "serve", *self._arguments, "--listen", self._listen]
-                + ["--set", "telemetry.listen=127.0.0.1:0"],
+                [BINARY, "serve", *self._arguments, "--listen", self._listen, *probes],
                 cwd=self.directory,
                 env=bare_environment(),
                 stdin=subprocess.DEVNULL,

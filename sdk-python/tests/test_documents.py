@@ -119,6 +119,7 @@ def test_the_names_in_the_example_for_django_exist() -> None:
     section = README.split("`twinlock.django` has")[1].split("`twinlock.fastapi` has")[0]
     imported = set(re.findall(r"from twinlock.django import (.*)", section)[0].split(", "))
     # Django's own modules cannot be imported before there are settings; test_django.py has them.
+    assert twinlock.__file__ is not None
     source = Path(twinlock.__file__).with_name("django.py").read_text()
     defined = {node.name for node in ast.parse(source).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     assert imported and imported <= defined

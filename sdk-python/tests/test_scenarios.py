@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twinlock import Client
 
 from . import scenario
 from .server import Server
@@ -75,7 +76,8 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     stage = Stage()
     for item in request.session.items:
         if isinstance(item, pytest.Function) and item.function is test_scenario:
-            stage.begin(item.callspec.params["path"], item.callspec.params["interface"])
+            case: dict[str, Any] = dict(item.callspec.params)
+            stage.begin(case["path"], case["interface"])
     yield stage
     stage.close()
 
@@ -89,8 +91,6 @@ def test_every_method_is_called_by_a_scenario_or_tested_apart() -> None:
     called = set()
     for path in scenario.files():
         called |= {step["call"] for step in scenario.read(path)["step"] if "call" in step}
-    from twinlock import Client
-
     names = {name for name in vars(Client) if not name.startswith("_")}
     apart = {"address", "close", "with_timeout", "check_health", "watch_events"}
     assert {scenario.snake(method) for method in called} == names - apart

@@ -7,6 +7,7 @@ import os
 import time
 
 import pyotp
+from pyotp.totp import TOTP
 from twinlock import Client
 
 _numbers = itertools.count()
@@ -21,7 +22,7 @@ class User:
         client.elevate(user_id=self.user_id, session_id=self.session_id, asserted="password")
         pending = client.enroll(user_id=self.user_id, session_id=self.session_id)
         app = pyotp.parse_uri(pending.otpauth_uri)
-        assert isinstance(app, pyotp.TOTP)
+        assert isinstance(app, TOTP)
         self.app = app
         calm_step()
         self._last = int(time.time()) // 30 - 1

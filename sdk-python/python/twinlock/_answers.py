@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from . import _native
 from ._results import (
@@ -25,8 +26,16 @@ from ._results import (
 DEFAULT_ADDRESS = "http://127.0.0.1:6238"
 DEFAULT_TIMEOUT = timedelta(seconds=5)
 
-ElevationTuple = tuple[str, datetime, datetime]
-KeyTuple = tuple[str | None, datetime | None]
+# What the native half gives and takes.
+ElevationTuple: TypeAlias = tuple[str, datetime, datetime]
+KeyTuple: TypeAlias = tuple[str | None, datetime | None]
+CounterTuple: TypeAlias = tuple[int, datetime | None]
+UserTuple: TypeAlias = tuple[
+    bool, datetime | None, datetime | None, datetime | None, bool, bool, CounterTuple, CounterTuple
+]
+TextsTuple: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
+EventTuple: TypeAlias = tuple[str, datetime, str, str, str | None, TextsTuple, str]
+ScheduleTuple: TypeAlias = tuple[int, timedelta, timedelta, int | None]
 
 
 def connection(
@@ -58,7 +67,7 @@ def confirmed(answer: tuple[str, datetime, datetime]) -> ConfirmedEnrollment:
     return ConfirmedEnrollment(*answer)
 
 
-def user(answer: _native.UserTuple) -> User:
+def user(answer: UserTuple) -> User:
     enrolled, enroll_time, pending_expire_time, key_time, acknowledged, has_password = answer[:6]
     return User(
         enrolled,
@@ -109,7 +118,7 @@ def issued(answer: KeyTuple) -> RecoveryKey | None:
     return None if key is None or key_time is None else RecoveryKey(key, key_time)
 
 
-def event(answer: _native.EventTuple) -> Event:
+def event(answer: EventTuple) -> Event:
     event_id, event_time, kind, user_id, method, texts, namespace = answer
     return Event(
         event_id,

@@ -2,24 +2,35 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Generic, TypeAlias, TypeVar, final
+from typing import Generic, TypeVar, final
 
-T = TypeVar("T")
+from . import _answers as _tuples
 
-ElevationTuple: TypeAlias = tuple[str, datetime, datetime]
-KeyTuple: TypeAlias = tuple[str | None, datetime | None]
-CounterTuple: TypeAlias = tuple[int, datetime | None]
-UserTuple: TypeAlias = tuple[
-    bool, datetime | None, datetime | None, datetime | None, bool, bool, CounterTuple, CounterTuple
+_T = TypeVar("_T")
+
+__all__ = [
+    "Call",
+    "Connection",
+    "Mailbox",
+    "Watch",
+    "backoff_check",
+    "backoff_wait",
+    "build_uri",
+    "generate",
+    "generate_recovery_key",
+    "generate_secret",
+    "hash_recovery_key",
+    "parse_uri",
+    "probe",
+    "qr_svg",
+    "verify",
+    "verify_recovery_key",
 ]
-TextsTuple: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
-EventTuple: TypeAlias = tuple[str, datetime, str, str, str | None, TextsTuple, str]
-ScheduleTuple: TypeAlias = tuple[int, timedelta, timedelta, int | None]
 
 @final
-class Call(Generic[T]):
-    def wait(self) -> T: ...
-    def start(self, mailbox: Mailbox, future: asyncio.Future[T]) -> None: ...
+class Call(Generic[_T]):
+    def wait(self) -> _T: ...
+    def start(self, mailbox: Mailbox, future: asyncio.Future[_T]) -> None: ...
     def cancel(self) -> None: ...
 
 @final
@@ -32,7 +43,7 @@ class Mailbox:
 class Watch:
     @property
     def missed_events(self) -> bool: ...
-    def next(self) -> Call[EventTuple | None]: ...
+    def next(self) -> Call[_tuples.EventTuple | None]: ...
 
 @final
 class Connection:
@@ -68,7 +79,7 @@ class Connection:
         request_id: str | None,
         ip_address: str | None,
         user_agent: str | None,
-    ) -> Call[tuple[str, datetime, KeyTuple, ElevationTuple | None]]: ...
+    ) -> Call[tuple[str, datetime, _tuples.KeyTuple, _tuples.ElevationTuple | None]]: ...
     def elevate(
         self,
         user_id: str,
@@ -81,13 +92,13 @@ class Connection:
         request_id: str | None,
         ip_address: str | None,
         user_agent: str | None,
-    ) -> Call[tuple[ElevationTuple, KeyTuple]]: ...
+    ) -> Call[tuple[_tuples.ElevationTuple, _tuples.KeyTuple]]: ...
     def check_elevation(
         self,
         user_id: str,
         session_id: str,
         max_age: timedelta | None,
-    ) -> Call[ElevationTuple]: ...
+    ) -> Call[_tuples.ElevationTuple]: ...
     def drop_elevation(
         self,
         user_id: str,
@@ -123,7 +134,7 @@ class Connection:
     def describe_user(
         self,
         user_id: str,
-    ) -> Call[UserTuple]: ...
+    ) -> Call[_tuples.UserTuple]: ...
     def rotate_recovery_key(
         self,
         user_id: str,
@@ -171,7 +182,7 @@ class Connection:
         otpauth_uri: str,
         issue_recovery_key: bool,
         request_id: str | None,
-    ) -> Call[KeyTuple]: ...
+    ) -> Call[_tuples.KeyTuple]: ...
     def erase_user(
         self,
         user_id: str,
@@ -225,9 +236,9 @@ def hash_recovery_key(recovery_key: str, *, user_id: str, namespace: str | None 
 def verify_recovery_key(
     recovery_key: str, hash: bytes, *, user_id: str, namespace: str | None = None
 ) -> None: ...
-def backoff_wait(schedule: ScheduleTuple, failures: int) -> timedelta: ...
+def backoff_wait(schedule: _tuples.ScheduleTuple, failures: int) -> timedelta: ...
 def backoff_check(
-    schedule: ScheduleTuple,
+    schedule: _tuples.ScheduleTuple,
     failures: int,
     last_failure: datetime | float | None,
     at: datetime | float | None,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
@@ -151,7 +151,13 @@ class VerifyForm(forms.Form):
     )
 
 
-class VerifyView(FormView):
+if TYPE_CHECKING:
+    _FormView = FormView[VerifyForm]
+else:
+    _FormView = FormView
+
+
+class VerifyView(_FormView):
     """The second step: of a login, or of somebody who is logged in and goes on to something sensitive."""
 
     form_class = VerifyForm
@@ -160,20 +166,24 @@ class VerifyView(FormView):
     """Shows ``recovery_key``, the next one after the old one was used, with a link to ``next_url``."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if self._user() is None:
+        user = pending_user(request)
+        self._is_login = user is not None
+        if user is None and getattr(request, "user", None) and request.user.is_authenticated:
+            user = request.user
+        if user is None:
             return HttpResponseRedirect(resolve_url(settings.LOGIN_URL))
+        self._user: Any = user
         response = super().dispatch(request, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         return response
 
     def form_valid(self, form: VerifyForm) -> HttpResponse:
-        user, presented = self._user(), form.cleaned_data["code"]
-        pending = self.request.session.get(PENDING)
+        user, presented = self._user, form.cleaned_data["code"]
         # A login gets an id that nobody knew before it.
-        session = secrets.token_urlsafe(24) if pending else session_id(self.request)
+        session = secrets.token_urlsafe(24) if self._is_login else session_id(self.request)
         is_code = re.fullmatch("[0-9]{6,8}", presented) is not None
         proof = {"totp_code" if is_code else "recovery_key": presented}
-        ask = client().verify if pending else client().elevate
+        ask: Any = client().verify if self._is_login else client().elevate
         try:
             done = ask(
                 user_id=str(user.pk), session_id=session, **proof, **_origin(self.request)
@@ -192,7 +202,7 @@ class VerifyView(FormView):
             form.add_error(None, "The second step cannot be checked now. Try again later.")
             return self.form_invalid(form)
         target = self.get_success_url()
-        if pending:
+        if self._is_login:
             del self.request.session[PENDING]
             login(self.request, user, backend=user.backend)
             self.request.session[SESSION_ID] = session
@@ -206,9 +216,8 @@ class VerifyView(FormView):
         return HttpResponseRedirect(target)
 
     def get_success_url(self) -> str:
-        pending = self.request.session.get(PENDING)
-        if pending:
-            return str(pending["next"])
+        if self._is_login:
+            return str(self.request.session[PENDING]["next"])
         url = self.request.POST.get(REDIRECT_FIELD_NAME) or self.request.GET.get(
             REDIRECT_FIELD_NAME, ""
         )
@@ -216,13 +225,6 @@ class VerifyView(FormView):
             url, {self.request.get_host()}, self.request.is_secure()
         )
         return url if allowed else resolve_url(settings.LOGIN_REDIRECT_URL)
-
-    def _user(self) -> Any | None:
-        pending = pending_user(self.request)
-        if pending is not None:
-            return pending
-        user = getattr(self.request, "user", None)
-        return user if user is not None and user.is_authenticated else None
 
 
 def elevation_required(

@@ -1,0 +1,202 @@
+"""Django's own test client against a real site, and that against a real server."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twinlock import Client
+
+from . import django_site
+from .server import Server
+from .user import User
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    django_site.configure(server.address, tmp_path_factory.mktemp("django") / "database")
+    yield
+    from django.db import connections
+
+    connections.close_all()
+
+
+@pytest.fixture
+def browser() -> Any:
+    from django.test import Client as Browser
+
+    return Browser(enforce_csrf_checks=False)
+
+
+def account(*, staff: bool = False) -> Any:
+    from django.contrib.auth.models import User as Account
+
+    name = f"account-{next(_numbers)}"
+    return Account.objects.create_user(name, password="correct horse", is_staff=staff)
+
+
+def enrolled(client: Client) -> tuple[Any, User]:
+    known = account()
+    return known, User(client, str(known.pk))
+
+
+def password(browser: Any, known: Any, **more: str) -> Any:
+    form = {"username": known.username, "password": "correct horse"}
+    return browser.post("/login/", form | more)
+
+
+def code(browser: Any, text: str, url: str = "/login/code/") -> Any:
+    return browser.post(url, {"code": text})
+
+
+def who(browser: Any) -> str:
+    return str(browser.get("/home/").content.decode())
+
+
+def test_who_is_not_enrolled_logs_in_by_password(browser: Any) -> None:
+    known = account()
+    answer = password(browser, known, next="/payout/")
+    assert (answer.status_code, answer["location"]) == (302, "/payout/")
+    assert who(browser) == known.username
+
+
+def test_who_is_enrolled_needs_the_second_step(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    answer = password(browser, known, next="/payout/")
+    assert answer["location"] == "/login/code/" and who(browser) == "nobody"
+
+    page = browser.get("/login/code/")
+    assert page.status_code == 200 and page["cache-control"] == "no-store"
+    assert 'autocomplete="one-time-code"' in page.content.decode()
+    answer = code(browser, user.wrong_code())
+    assert "This is not right" in answer.content.decode() and who(browser) == "nobody"
+    answer = code(browser, "12345x")
+    assert "neither a code nor a recovery key" in answer.content.decode()
+
+    answer = code(browser, user.code())
+    assert (answer.status_code, answer["location"]) == (302, "/payout/")
+    assert who(browser) == known.username
+    # The second step has elevated the session.
+    assert browser.get("/payout/").content == b"paid"
+
+
+def test_a_used_code_and_a_wait_say_how_long(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    shown = user.code()
+    client.verify(user_id=user.user_id, totp_code=shown)
+    password(browser, known)
+    said = code(browser, shown).content.decode()
+    assert re.search(r"used before.* Try again in \d+ s", said, re.DOTALL)
+    code(browser, user.wrong_code())
+    said = code(browser, user.code()).content.decode()
+    assert "Too many failed attempts. Try again in 1 s." in said and who(browser) == "nobody"
+
+
+def test_the_recovery_key_works_once_and_shows_the_next(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    password(browser, known, next="/payout/")
+    answer = code(browser, user.recovery_key.lower())
+    said = answer.content.decode()
+    key = re.search(r"<code>([0-9A-Z-]{29})</code>", said)
+    assert key and key[1] != user.recovery_key and 'href="/payout/"' in said
+    assert answer["cache-control"] == "no-store" and who(browser) == known.username
+    client.verify(user_id=user.user_id, recovery_key=key[1])
+
+
+def test_the_second_step_belongs_to_the_password_before_it(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    assert code(browser, user.code())["location"] == "/login/"
+    password(browser, known)
+    # Somebody else's code is no proof, and a login that waited too long is over.
+    _, other = enrolled(client)
+    assert code(browser, other.code()).status_code == 200 and who(browser) == "nobody"
+    session = browser.session
+    session["_twinlock_pending"] = session["_twinlock_pending"] | {"since": 0}
+    session.save()
+    assert code(browser, user.code())["location"] == "/login/" and who(browser) == "nobody"
+    known.is_active = False
+    known.save()
+    assert password(browser, known).status_code == 200
+
+
+def test_something_sensitive_needs_a_recent_proof(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    answer = browser.get("/payout/?amount=7")
+    assert answer["location"] == "/login/?next=%2Fpayout%2F%3Famount%3D7"
+    password(browser, known)
+    code(browser, user.code())
+    client.drop_elevation(user_id=user.user_id, all_sessions=True)
+    answer = browser.get("/payout/?amount=7")
+    assert answer["location"] == "/login/code/?next=%2Fpayout%2F%3Famount%3D7"
+    assert browser.post("/payout/").status_code == 403
+    answer = code(browser, user.code(), answer["location"])
+    assert answer["location"] == "/payout/?amount=7"
+    assert browser.get("/payout/").content == b"paid"
+    # It goes on to this site alone.
+    answer = code(browser, user.wrong_code(), "/login/code/?next=https://elsewhere.example/")
+    assert answer.status_code == 200
+
+
+def test_the_way_on_stays_on_the_site(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    password(browser, known)
+    code(browser, user.code())
+    answer = code(browser, user.recovery_key, "/login/code/?next=https://elsewhere.example/")
+    assert 'href="/home/"' in answer.content.decode()
+
+
+def test_a_session_of_another_user_does_not_stand_for_this_one(
+    browser: Any, client: Client
+) -> None:
+    first = account()
+    password(browser, first)
+    second, user = enrolled(client)
+    answer = password(browser, second)
+    assert answer["location"] == "/login/code/" and who(browser) == "nobody"
+    code(browser, user.code())
+    assert who(browser) == second.username
+
+
+def test_without_a_verdict_nobody_is_let_in(browser: Any, monkeypatch: Any) -> None:
+    from twinlock import django as integration
+
+    known = account()
+    away = Client("http://127.0.0.1:1", timeout=timedelta(milliseconds=200))
+    monkeypatch.setattr(integration, "client", lambda: away)
+    answer = password(browser, known)
+    assert "cannot be checked now" in answer.content.decode() and who(browser) == "nobody"
+
+
+def test_who_must_enroll_is_not_logged_in(browser: Any, monkeypatch: Any) -> None:
+    from twinlock import django as integration
+
+    enforcement = '[enforcement]\nmode = "enforce"\nauthorities = ["staff"]\n'
+    with Server(file=enforcement) as strict:
+        monkeypatch.setattr(integration, "client", lambda: Client(strict.address))
+        answer = password(browser, account(staff=True))
+        assert "cannot log in here" in answer.content.decode() and who(browser) == "nobody"
+        monkeypatch.setattr(integration.LoginMixin, "enroll_url", "/set-up/")
+        answer = password(browser, known := account(staff=True))
+        assert answer["location"] == "/set-up/" and who(browser) == "nobody"
+        request: Any = type("Request", (), {"session": browser.session})()
+        assert integration.pending_user(request) == known
+        password(browser, plain := account())
+        assert who(browser) == plain.username
+
+
+def test_the_client_is_made_by_the_settings() -> None:
+    from twinlock import django as integration
+
+    from django.test import override_settings
+
+    integration.client.cache_clear()
+    with override_settings(TWINLOCK={"ADDRESS": "127.0.0.1:1", "TIMEOUT": 0.5}):
+        assert integration.client().address == "127.0.0.1:1"
+    integration.client.cache_clear()
