@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from . import _answers as answers
 from . import _native
+from ._connected import Connected
 from ._results import (
     ConfirmedEnrollment,
     Elevated,
@@ -44,7 +45,7 @@ async def _answer(call: _native.Call[T]) -> T:
         call.cancel()
 
 
-class AsyncClient:
+class AsyncClient(Connected):
     """A client of a Twinlock server for asyncio (and uvloop). Its options and calls are those of
     :class:`twinlock.Client`.
 
@@ -58,31 +59,6 @@ class AsyncClient:
     >>> asyncio.run(main()).enrolled
     False
     """
-
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        token: str | None = None,
-        timeout: timedelta = answers.DEFAULT_TIMEOUT,
-        tls_ca: bytes | None = None,
-        tls_certificate: bytes | None = None,
-        tls_key: bytes | None = None,
-    ) -> None:
-        self._connection = answers.connection(
-            address, token, timeout, tls_ca, tls_certificate, tls_key
-        )
-
-    def with_timeout(self, timeout: timedelta) -> AsyncClient:
-        """A client over the same connection, with another deadline for each call."""
-        other = object.__new__(type(self))
-        other._connection = self._connection.with_timeout(timeout)
-        return other
-
-    @property
-    def address(self) -> str:
-        """The address of the server."""
-        return self._connection.address
 
     async def close(self) -> None:
         """Closes the connection. Later calls raise :class:`RequestError`."""
@@ -98,9 +74,6 @@ class AsyncClient:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.address!r}>"
 
     async def evaluate_login(
         self,

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from . import _answers as answers
 from . import _native
+from ._connected import Connected
 from ._results import (
     ConfirmedEnrollment,
     Elevated,
@@ -22,7 +23,7 @@ from ._results import (
 )
 
 
-class Client:
+class Client(Connected):
     """A client of a Twinlock server. Many threads may share one, and it goes on working after a fork.
 
     ``address`` is ``http://127.0.0.1:6238``, ``127.0.0.1:6238`` for the same, ``https://host:port`` for TLS, or
@@ -46,31 +47,6 @@ class Client:
     False
     """
 
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        token: str | None = None,
-        timeout: timedelta = answers.DEFAULT_TIMEOUT,
-        tls_ca: bytes | None = None,
-        tls_certificate: bytes | None = None,
-        tls_key: bytes | None = None,
-    ) -> None:
-        self._connection = answers.connection(
-            address, token, timeout, tls_ca, tls_certificate, tls_key
-        )
-
-    def with_timeout(self, timeout: timedelta) -> Client:
-        """A client over the same connection, with another deadline for each call."""
-        other = object.__new__(type(self))
-        other._connection = self._connection.with_timeout(timeout)
-        return other
-
-    @property
-    def address(self) -> str:
-        """The address of the server."""
-        return self._connection.address
-
     def close(self) -> None:
         """Closes the connection. Later calls raise :class:`RequestError`."""
         self._connection.close()
@@ -85,9 +61,6 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.address!r}>"
 
     def evaluate_login(
         self,
