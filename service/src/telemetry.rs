@@ -12,8 +12,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use twinlock_engine::Engine;
 use twinlock_engine::deadline::Deadline;
+use twinlock_engine::{Engine, SPANS};
 
 /// How long a probe waits for the store.
 pub const PROBE_DEADLINE: Duration = Duration::from_secs(1);
@@ -46,8 +46,9 @@ pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
         (target.to_owned(), if is_capped(target) { capped(level) } else { level })
     });
     let roots = NEVER_BELOW_INFO.map(|root| (root.to_owned(), capped(default)));
-    // Of two for one target the later holds, so what was asked for goes last.
-    let all = roots.into_iter().chain(listed);
+    // Of two for one target the later holds, so what was asked for goes last; but spans are for traces
+    // alone, and cost nothing where no layer wants them.
+    let all = roots.into_iter().chain(listed).chain([(SPANS.to_owned(), LevelFilter::OFF)]);
     Ok(Targets::new().with_default(default).with_targets(all))
 }
 
@@ -104,6 +105,10 @@ mod tests {
         let filter = log_filter("info,twinlock::audit=debug").expect("a filter");
         assert!(filter.would_enable("twinlock::audit", &Level::DEBUG));
         assert!(filter.would_enable("h2", &Level::INFO));
+        assert!(
+            !filter.would_enable(SPANS, &Level::INFO),
+            "no call pays for spans that nobody reads"
+        );
         assert!(!filter.would_enable("twinlock::serve", &Level::DEBUG));
         assert!(log_filter("twinlock=loud").is_err());
     }

@@ -161,7 +161,7 @@ impl Engine {
                 );
             }
             let what = Occurrence {
-                at: at.or(self.events.as_ref().map(Events::now)).unwrap_or_default(),
+                at: at.or_else(|| self.events.as_ref().map(Events::now)).unwrap_or_default(),
                 kind: event.kind,
                 namespace: key.namespace.clone(),
                 user: key.user.clone(),
