@@ -292,9 +292,11 @@ def test_waiting_leaves_the_interpreter_to_others() -> None:
 
 def test_ctrl_c_gives_a_call_up() -> None:
     program = """
-import socket, sys, time
+import signal, socket, sys, time
 from datetime import timedelta
 from twinlock import Client
+# Whoever runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 listener = socket.create_server(("127.0.0.1", 0))
 client = Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=timedelta(seconds=60))
 print("ready", flush=True)
