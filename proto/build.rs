@@ -15,7 +15,7 @@ const FILES: [&str; 3] =
 
 /// The texts that a log may show. A message that has any other field of type string or bytes is
 /// redacted, so that a field that is added later is hidden until somebody lists it here.
-const PRINTABLE_FIELDS: [&str; 14] = [
+const PRINTABLE_FIELDS: [&str; 15] = [
     "actor_id",
     "admin_user_id",
     "advice",
@@ -24,6 +24,7 @@ const PRINTABLE_FIELDS: [&str; 14] = [
     "event_id",
     "how",
     "ip_address",
+    "key_id",
     "namespace",
     "reason",
     "type",

@@ -1,13 +1,16 @@
 'use strict';
 
 const native = require('./native.js');
-const { attempt, broken, malformed, unwrap } = require('./errors.js');
+const { attempt, broken, closed, unwrap } = require('./errors.js');
 const { callOptions, checked, clientOptions, requests, watch } = require('./forms.js');
-const { turn } = require('./turns.js');
+const { answerCounter, turn } = require('./turns.js');
+
+const NONE = Object.freeze({});
 
 class Client {
   #native;
   #address;
+  #answered;
   #underway = 0;
   #watches = new Set();
   #isClosed = false;
@@ -22,14 +25,16 @@ class Client {
     given.token ??= process.env.TWINLOCK_TOKEN || undefined;
     this.#address = given.address ?? 'http://127.0.0.1:6238';
     const { ca: tlsCa, cert: tlsCertificate, key: tlsKey } = tls;
-    this.#native = attempt(() => native.connect({ ...given, tlsCa, tlsCertificate, tlsKey }));
+    const connection = attempt(() => native.connect({ ...given, tlsCa, tlsCertificate, tlsKey }));
+    this.#native = connection;
+    this.#answered = answerCounter((answers) => connection.turned(answers));
   }
 
   get address() {
     return this.#address;
   }
 
-  watchEvents(request = {}, options = {}) {
+  watchEvents(request = NONE, options = NONE) {
     const { signal, timeoutMs } = checked(callOptions, options);
     this.#refuseIfClosed();
     const source = this.#native.watchEvents(checked(watch, request), timeoutMs);
@@ -62,13 +67,13 @@ class Client {
 
   #refuseIfClosed() {
     if (this.#isClosed) {
-      throw malformed('client', 'is closed');
+      throw closed();
     }
   }
 
   async #call(method, request, options) {
     this.#refuseIfClosed();
-    const { signal, timeoutMs } = checked(callOptions, options);
+    const { signal, timeoutMs } = options === NONE ? NONE : checked(callOptions, options);
     const fields = checked(requests[method], request);
     signal?.throwIfAborted();
     this.#underway += 1;
@@ -77,10 +82,8 @@ class Client {
       if (wait !== undefined) {
         await wait;
       }
-      const answer = await cancellable(signal, (cancellation) =>
-        this.#native[method](fields, timeoutMs, cancellation),
-      );
-      return answerOf(answer);
+      const start = (cancellation) => this.#native[method](fields, timeoutMs, cancellation).finally(this.#answered);
+      return answerOf(await cancellable(signal, start));
     } finally {
       this.#settle(1);
     }
@@ -89,7 +92,7 @@ class Client {
   static {
     for (const method of Object.keys(requests)) {
       const call = {
-        async [method](request = {}, options = {}) {
+        [method](request = NONE, options = NONE) {
           return this.#call(method, request, options);
         },
       };
@@ -192,6 +195,9 @@ const HIDDEN = new Set(['secret', 'otpauthUri', 'qrSvg', 'recoveryKey']);
 
 /** The answer with dates for times, and with secrets that are only told to who asks for them by name. */
 function answerOf(answer) {
+  if (typeof answer !== 'object') {
+    return answer;
+  }
   const names = Object.keys(answer);
   if (names.length === 0) {
     return undefined;

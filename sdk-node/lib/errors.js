@@ -59,6 +59,22 @@ function errorOf({ family, message, ...details }) {
   return new families[family](message, details);
 }
 
+/**
+ * The error of a wrong code: like the others, but made without `Error`'s constructor, and so without a stack
+ * trace. To record one takes several times as long as to compare the code, and guessers would have it recorded.
+ */
+function RefusedProof({ message, reason, code }) {
+  this.message = message;
+  this.reason = reason;
+  this.code = code;
+  this.retryAfterMs = undefined;
+  this.fields = [];
+}
+
+RefusedProof.prototype = Object.create(ProofError.prototype, {
+  stack: { get: Error.prototype.toString, configurable: true },
+});
+
 /** A field that is not of its form: what a user presents is a proof that cannot be one. */
 function malformed(field, problem) {
   const isProof = field === 'totp_code' || field === 'recovery_key';
@@ -66,6 +82,14 @@ function malformed(field, problem) {
     reason: isProof ? 'MALFORMED_CODE' : 'INVALID_REQUEST',
     code: 'INVALID_ARGUMENT',
     fields: [field],
+  });
+}
+
+function closed() {
+  return new RequestError('The client is closed. Make a new one.', {
+    reason: 'INVALID_REQUEST',
+    code: 'INVALID_ARGUMENT',
+    fields: ['client'],
   });
 }
 
@@ -88,4 +112,4 @@ function attempt(work) {
   return unwrap(outcome);
 }
 
-module.exports = { attempt, broken, classes, errorOf, malformed, unwrap };
+module.exports = { RefusedProof, attempt, broken, classes, closed, errorOf, malformed, unwrap };

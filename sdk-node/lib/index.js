@@ -1,8 +1,9 @@
 'use strict';
 
+const { Backoff } = require('./backoff.js');
 const { Client } = require('./client.js');
 const { classes } = require('./errors.js');
 const recovery = require('./recovery.js');
 const totp = require('./totp.js');
 
-module.exports = { Client, recovery, totp, ...classes };
+module.exports = { Backoff, Client, recovery, totp, ...classes };

@@ -2,6 +2,7 @@
 import twinlock from './index.js';
 
 export const {
+  Backoff,
   BlockedError,
   CallerError,
   Client,

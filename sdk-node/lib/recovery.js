@@ -2,7 +2,7 @@
 
 const native = require('./native.js');
 const { attempt, malformed } = require('./errors.js');
-const { checked, text } = require('./forms.js');
+const { checked, one, text } = require('./forms.js');
 
 const owner = { userId: text, namespace: text };
 
@@ -11,13 +11,13 @@ function generate() {
 }
 
 function hash(recoveryKey, options) {
-  text('recovery_key', recoveryKey);
+  one(text, 'recovery_key', recoveryKey);
   const { userId = '', namespace } = checked(owner, options);
   return attempt(() => native.hashRecoveryKey(recoveryKey, userId, namespace));
 }
 
 function verify(recoveryKey, hash, options) {
-  text('recovery_key', recoveryKey);
+  one(text, 'recovery_key', recoveryKey);
   if (!(hash instanceof Uint8Array)) {
     throw malformed('hash', 'must be the bytes that hash gave');
   }

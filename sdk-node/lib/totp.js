@@ -1,16 +1,14 @@
 'use strict';
 
 const native = require('./native.js');
-const { attempt, broken, errorOf, malformed, unwrap } = require('./errors.js');
-const { checked, date, number, text } = require('./forms.js');
+const { RefusedProof, attempt, broken, malformed, unwrap } = require('./errors.js');
+const { checked, date, number, one, text } = require('./forms.js');
 
 const parameters = { algorithm: text, digits: number, periodMs: number };
 const forms = {
   generate: { at: date, ...parameters },
   verify: { lastStep: number, at: date, window: number, ...parameters },
   uri: { issuer: text, accountName: text, ...parameters },
-  backoff: { toleratedFailures: number, initialMs: number, maximumMs: number, hardLimit: number },
-  check: { lastFailure: date, at: date },
 };
 
 const NONE = Object.freeze({});
@@ -22,7 +20,7 @@ function generateSecret() {
 
 function generate(secret, options = NONE) {
   const { at = Date.now(), ...rest } = checked(forms.generate, options);
-  text('secret', secret);
+  one(text, 'secret', secret);
   return attempt(() => native.generate(secret, at, rest));
 }
 
@@ -31,22 +29,24 @@ function verify(secret, code, options) {
   if (typeof secret !== 'string' || typeof code !== 'string') {
     throw typeof secret === 'string' ? malformed('totp_code', 'must be a text') : malformed('secret', 'must be a text');
   }
-  let outcome;
-  if (options === undefined) {
-    outcome = step(secret, code, Date.now());
-  } else {
-    const { lastStep, at = Date.now(), ...rest } = checked(forms.verify, options);
-    outcome = step(secret, code, at, lastStep, rest);
-  }
+  const outcome = options === undefined ? step(secret, code) : stepOf(secret, code, checked(forms.verify, options));
   if (outcome === null) {
-    throw errorOf(WRONG);
+    throw new RefusedProof(WRONG);
   }
   return unwrap(outcome);
 }
 
-function step(...values) {
+function step(secret, code) {
   try {
-    return native.verify(...values);
+    return native.verify(secret, code, Date.now());
+  } catch {
+    throw broken();
+  }
+}
+
+function stepOf(secret, code, { lastStep, at = Date.now(), ...rest }) {
+  try {
+    return native.verify(secret, code, at, lastStep, rest);
   } catch {
     throw broken();
   }
@@ -54,40 +54,20 @@ function step(...values) {
 
 function buildUri(secret, options) {
   const { issuer = '', accountName = '', ...rest } = checked(forms.uri, options);
-  text('secret', secret);
+  one(text, 'secret', secret);
   return attempt(() => native.buildUri(secret, issuer, accountName, rest));
 }
 
 function parseUri(uri) {
-  text('otpauth_uri', uri);
+  one(text, 'otpauth_uri', uri);
   const parsed = attempt(() => native.parseUri(uri));
   const { secret } = parsed;
   return Object.defineProperty(parsed, 'secret', { get: () => secret, enumerable: false });
 }
 
 function qrSvg(uri) {
-  text('text', uri);
+  one(text, 'text', uri);
   return attempt(() => native.qrSvg(uri));
 }
 
-class Backoff {
-  #schedule;
-
-  constructor(options = NONE) {
-    const given = checked(forms.backoff, options);
-    this.#schedule = attempt(() => native.backoffSchedule(given));
-  }
-
-  waitMs(failures) {
-    number('failures', failures);
-    return attempt(() => this.#schedule.wait(failures));
-  }
-
-  check(failures, options = NONE) {
-    const { lastFailure, at = Date.now() } = checked(forms.check, options);
-    number('failures', failures);
-    return attempt(() => this.#schedule.check(failures, lastFailure, at));
-  }
-}
-
-module.exports = { Backoff, buildUri, generate, generateSecret, parseUri, qrSvg, verify };
+module.exports = { buildUri, generate, generateSecret, parseUri, qrSvg, verify };

@@ -1,11 +1,11 @@
 'use strict';
 
-// To start a call takes some microseconds of the event loop's thread. A thousand at once would hold up
-// everything else for too long, so that only so many are started in one turn of the loop.
+// To start a call, or to take its answer, needs some microseconds of the event loop's thread. A thousand at once would
+// hold up everything else for too long, so there are only so many in one turn of the loop.
 
-const MOST = 64;
+const STARTS = 16;
 
-let left = MOST;
+let left = STARTS;
 let isOver = true;
 const waiting = [];
 
@@ -27,12 +27,28 @@ function take() {
 }
 
 function next() {
-  left = MOST;
+  left = STARTS;
   isOver = true;
-  for (const start of waiting.splice(0, MOST)) {
+  for (const start of waiting.splice(0, STARTS)) {
     take();
     start();
   }
 }
 
-module.exports = { turn };
+/** Counts answers, and tells `turned` how many there were once the loop has had its turn. */
+function answerCounter(turned) {
+  let answers = 0;
+  const tell = () => {
+    const count = answers;
+    answers = 0;
+    turned(count);
+  };
+  return () => {
+    answers += 1;
+    if (answers === 1) {
+      setImmediate(tell);
+    }
+  };
+}
+
+module.exports = { answerCounter, turn };

@@ -185,14 +185,9 @@ impl From<proto::Elevation> for Elevation {
     }
 }
 
-#[napi(object, object_from_js = false)]
-pub struct CheckElevationResponse {
-    pub elevation: Option<Elevation>,
-}
-
-impl From<proto::CheckElevationResponse> for CheckElevationResponse {
+impl From<proto::CheckElevationResponse> for Elevation {
     fn from(answer: proto::CheckElevationResponse) -> Self {
-        Self { elevation: answer.elevation.map(Into::into) }
+        answer.elevation.unwrap_or_default().into()
     }
 }
 

@@ -7,6 +7,7 @@ use napi::bindgen_prelude::{
 };
 use napi::{Env, Result};
 use napi_derive::napi;
+use tokio::sync::Semaphore;
 use twinlock_client::{Client, Error, Options, Stream, TlsIdentity, proto};
 
 use crate::answers::*;
@@ -56,14 +57,23 @@ impl TryFrom<ClientOptions> for Options {
 /// Prepares a client; nothing is connected yet.
 #[napi(catch_unwind)]
 pub fn connect(options: ClientOptions) -> Outcome<NativeClient> {
-    let client = || Client::connect_lazy(&options.try_into()?);
-    outcome(
-        within_runtime_if_available(client).map(|client| NativeClient(Mutex::new(Some(client)))),
-    )
+    let client = within_runtime_if_available(|| Client::connect_lazy(&options.try_into()?));
+    outcome(client.map(|client| NativeClient {
+        client: Mutex::new(Some(client)),
+        answers: Arc::new(Semaphore::new(ANSWERS)),
+    }))
 }
 
+/// How many answers go to JavaScript before it says that its event loop has had its turn: each takes some
+/// microseconds of that thread.
+const ANSWERS: usize = 32;
+
 #[napi]
-pub struct NativeClient(Mutex<Option<Client>>);
+pub struct NativeClient {
+    client: Mutex<Option<Client>>,
+    /// The answers that may still go.
+    answers: Arc<Semaphore>,
+}
 
 /// The methods: the API's name of each, the request as JavaScript gives it, and the answer as it gets it.
 macro_rules! calls {
@@ -80,7 +90,7 @@ macro_rules! calls {
                     cancellation: Option<&Cancellation>,
                 ) -> Result<AsyncBlock<Option<Outcome<$answer>>>> {
                     let client = self.client(timeout_ms);
-                    start(env, cancellation, async move {
+                    self.start(env, cancellation, async move {
                         Ok(client?.$method(request.try_into()?).await?.into())
                     })
                 }
@@ -96,7 +106,7 @@ calls! {
     describe_user(DescribeUserRequest) -> DescribeUserResponse;
     verify(VerifyRequest) -> VerifyResponse;
     elevate(ElevateRequest) -> ElevateResponse;
-    check_elevation(CheckElevationRequest) -> CheckElevationResponse;
+    check_elevation(CheckElevationRequest) -> Elevation;
     drop_elevation(DropElevationRequest) -> Empty;
     rotate_recovery_key(RotateRecoveryKeyRequest) -> RecoveryKeyResponse;
     acknowledge_recovery_key(AcknowledgeRecoveryKeyRequest) -> Empty;
@@ -126,8 +136,22 @@ impl NativeClient {
         cancellation: Option<&Cancellation>,
     ) -> Result<AsyncBlock<Option<Outcome<EvaluateLoginResponse>>>> {
         let client = self.client(timeout_ms);
-        start(env, cancellation, async move {
+        self.start(env, cancellation, async move {
             client?.evaluate_login(request.try_into()?).await?.try_into()
+        })
+    }
+
+    #[napi]
+    pub fn check_health(
+        &self,
+        env: &Env,
+        request: CheckHealthRequest,
+        timeout_ms: Option<f64>,
+        cancellation: Option<&Cancellation>,
+    ) -> Result<AsyncBlock<Option<Outcome<bool>>>> {
+        let client = self.client(timeout_ms);
+        self.start(env, cancellation, async move {
+            client?.check_health(&request.service.unwrap_or_default()).await
         })
     }
 
@@ -135,6 +159,31 @@ impl NativeClient {
     #[napi]
     pub fn watch_events(&self, request: WatchEventsRequest, timeout_ms: Option<f64>) -> Watch {
         Watch(Arc::new(tokio::sync::Mutex::new(State::Prepared(self.client(timeout_ms), request))))
+    }
+
+    /// Lets as many more answers go.
+    #[napi(catch_unwind)]
+    pub fn turned(&self, answers: u32) {
+        self.answers.add_permits(answers as usize);
+    }
+
+    /// Starts a call, whose outcome goes when its turn has come.
+    fn start<T: ToNapiValue + Send + 'static>(
+        &self,
+        env: &Env,
+        cancellation: Option<&Cancellation>,
+        call: impl Future<Output = std::result::Result<T, Error>> + Send + 'static,
+    ) -> Result<AsyncBlock<Option<Outcome<T>>>> {
+        let (outcome, answers) =
+            (until(Cancellation::wait(cancellation), call), self.answers.clone());
+        AsyncBlockBuilder::new(async move {
+            let outcome = outcome.await;
+            if let Ok(turn) = answers.acquire().await {
+                turn.forget();
+            }
+            Ok(outcome)
+        })
+        .build(env)
     }
 
     fn client(&self, timeout_ms: Option<f64>) -> std::result::Result<Client, Error> {
@@ -148,25 +197,20 @@ impl NativeClient {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Client>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Starts a call; one that is cancelled first ends without an outcome.
-fn start<T: ToNapiValue + Send + 'static>(
-    env: &Env,
-    cancellation: Option<&Cancellation>,
-    call: impl Future<Output = std::result::Result<T, Error>> + Send + 'static,
-) -> Result<AsyncBlock<Option<Outcome<T>>>> {
-    let cancelled = Cancellation::wait(cancellation);
-    AsyncBlockBuilder::new(async move {
-        tokio::select! {
-            biased;
-            answer = call => Ok(Some(outcome(answer))),
-            () = cancelled => Ok(None),
-        }
-    })
-    .build(env)
+/// The outcome of a call; none where it is cancelled first.
+async fn until<T>(
+    cancelled: impl Future<Output = ()>,
+    call: impl Future<Output = std::result::Result<T, Error>>,
+) -> Option<Outcome<T>> {
+    tokio::select! {
+        biased;
+        answer = call => Some(outcome(answer)),
+        () = cancelled => None,
+    }
 }
 
 /// What happens, as it happens.
@@ -197,7 +241,9 @@ impl Watch {
         cancellation: Option<&Cancellation>,
     ) -> Result<AsyncBlock<Option<Outcome<Part>>>> {
         let state = self.0.clone();
-        start(env, cancellation, async move { state.lock().await.next().await })
+        let part =
+            until(Cancellation::wait(cancellation), async move { state.lock().await.next().await });
+        AsyncBlockBuilder::new(async move { Ok(part.await) }).build(env)
     }
 
     /// Ends the call.

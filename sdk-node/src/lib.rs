@@ -2,7 +2,7 @@
 //! core's types, and nothing else. Only `lib/` beside it calls it; that checks the form of what comes in
 //! and makes classes, errors and dates of what goes out.
 //!
-//! A failure is a value here (`failure::Failure`), since an exception of Node-API carries no more than a
+//! A failure is a value here ([`failure::Failure`]), since an exception of Node-API carries no more than a
 //! text. A panic is caught and becomes an exception.
 #![cfg_attr(test, allow(dead_code, reason = "in a test build nothing is registered with Node"))]
 

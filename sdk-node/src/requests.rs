@@ -103,14 +103,10 @@ pub struct ElevateRequest {
     pub recovery_key: Option<String>,
     pub password: Option<String>,
     pub password_hash: Option<String>,
-    pub asserted: Option<AssertedCredential>,
+    /// How the product proved the identity itself.
+    pub asserted: Option<String>,
     pub request_id: Option<String>,
     pub client: Option<ClientContext>,
-}
-
-#[napi(object, object_to_js = false)]
-pub struct AssertedCredential {
-    pub how: Option<String>,
 }
 
 impl TryFrom<ElevateRequest> for proto::ElevateRequest {
@@ -123,9 +119,7 @@ impl TryFrom<ElevateRequest> for proto::ElevateRequest {
             password: request.password.unwrap_or_default(),
             password_hash: request.password_hash.unwrap_or_default(),
         });
-        let asserted = request
-            .asserted
-            .map(|asserted| proto::AssertedCredential { how: asserted.how.unwrap_or_default() });
+        let asserted = request.asserted.map(|how| proto::AssertedCredential { how });
         let given = [
             request.totp_code.map(TotpCode),
             request.recovery_key.map(RecoveryKey),
@@ -225,6 +219,11 @@ impl TryFrom<AcknowledgeRecoveryKeyRequest> for proto::AcknowledgeRecoveryKeyReq
             recovery_key_create_time: request.recovery_key_create_time.map(timestamp),
         })
     }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct CheckHealthRequest {
+    pub service: Option<String>,
 }
 
 /// The one that is given of those that exclude each other, if any.

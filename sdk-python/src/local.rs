@@ -188,7 +188,7 @@ pub fn generate_recovery_key(py: Python<'_>) -> PyResult<String> {
 /// table, by default ``"default"``.
 ///
 /// Raises :class:`ProofError` ``MALFORMED_CODE`` for a key that cannot be one, and :class:`RequestError` for a
-/// user or namespace that is empty or longer than 255 bytes.
+/// user that is empty or longer than 255 bytes, or a namespace that is empty or longer than 63.
 ///
 /// >>> from twinlock import recovery
 /// >>> recovery.hash("7K3QF-0ZV9M-T2WXA-4HJ6C-D8R1B", user_id="alice").hex()[:16]

@@ -1,105 +1,151 @@
-//! Who may call the API: bearer tokens, roles, namespaces.
+//! Who may call the API: bearer tokens, client certificates, users of this machine; roles, namespaces.
+//!
+//! `docs/callers.md` says what an operator sees.
+
+mod known;
+mod peer;
+mod refusal;
+mod subject;
 
 use crate::config::{self, Role};
-use anyhow::{Context, Result, bail};
-use aws_lc_rs::constant_time;
+use anyhow::{Result, ensure};
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
-use data_encoding::HEXLOWER_PERMISSIVE;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, ORIGIN};
+use known::{Credential, Known};
+use refusal::Refusals;
 use std::sync::Arc;
-use twinlock_core::{Namespace, Reason};
+use tokio::sync::watch;
+use twinlock_core::Namespace;
 
-/// The callers that are configured; with none, whoever reaches the address has all roles.
-#[derive(Debug, Default)]
-pub struct Callers(Vec<Known>);
+pub use peer::Peer;
+pub use refusal::Stranger;
+pub use subject::SubjectName;
+
+/// The callers that are configured; with none, whoever reaches the address has all roles. They may be
+/// replaced while calls are under way.
+#[derive(Debug)]
+pub struct Callers {
+    /// Read by every call, so without a lock.
+    known: ArcSwap<Known>,
+    replaced: watch::Sender<()>,
+    refusals: Refusals,
+}
 
 /// An authenticated caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Caller {
-    pub name: Arc<str>,
+    pub name: String,
     pub namespace: Namespace,
-}
-
-/// Who is not let in. The text is for the caller, and says what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stranger {
-    /// No token, or one that nobody has.
-    #[error("Send a known token as `authorization: Bearer TOKEN`.")]
-    Unknown,
-    /// A known caller without the role.
-    #[error("This caller's roles do not allow the call. Add the role to its [[caller]] entry.")]
-    Forbidden,
-    /// A page in a browser.
-    #[error("Pages in a browser may not call this. Call it from your backend.")]
-    Browser,
-}
-
-impl Stranger {
-    /// The reason that the API gives.
-    pub fn reason(self) -> Reason {
-        match self {
-            Self::Unknown => Reason::CallerUnauthenticated,
-            Self::Forbidden | Self::Browser => Reason::CallerForbidden,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Known {
-    caller: Caller,
-    token_sha256: [u8; 32],
     roles: Vec<Role>,
+    credential: Credential,
 }
 
 impl Callers {
     /// From the configuration, which was checked before.
     pub fn new(configured: &[config::Caller]) -> Result<Self> {
-        let known = configured.iter().map(|caller| {
-            let name = &caller.name;
-            let Some(hash) = &caller.token_sha256 else {
-                bail!(
-                    "caller {name}: this release knows callers by token_sha256 alone, not by san."
-                );
-            };
-            let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
-            let hash = hash.and_then(|hash| hash.try_into().ok());
-            Ok(Known {
-                caller: Caller {
-                    name: name.as_str().into(),
-                    namespace: Namespace::parse(&caller.namespace)?,
-                },
-                token_sha256: hash.with_context(|| format!("caller {name}: a bad token_sha256"))?,
-                roles: caller.roles.clone(),
-            })
-        });
-        Ok(Self(known.collect::<Result<_>>()?))
+        Ok(Self {
+            known: ArcSwap::from_pointee(Known::new(configured)?),
+            replaced: watch::Sender::new(()),
+            refusals: Refusals::default(),
+        })
     }
 
-    /// Who calls, if it may act in this role.
-    pub fn authenticate(&self, headers: &HeaderMap, role: Role) -> Result<Caller, Stranger> {
-        if is_browser(headers) {
-            return Err(Stranger::Browser);
-        }
-        if self.0.is_empty() {
-            return Ok(Caller { name: "local".into(), namespace: Namespace::default() });
-        }
-        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = token.and_then(bearer).ok_or(Stranger::Unknown)?;
-        let hash = digest(&SHA256, token.as_bytes());
-        // All are compared, each in constant time: how long it takes tells nothing of any.
-        let mut found = None;
-        for known in &self.0 {
-            let same = constant_time::verify_slices_are_equal(&known.token_sha256, hash.as_ref());
-            if same.is_ok() {
-                found = Some(known);
+    /// Knows these callers from now on, on connections that are open as well; gives the names of those that
+    /// are new or changed, and of those that are gone or changed.
+    ///
+    /// # Errors
+    ///
+    /// Where nobody would be left: with no callers, everybody may call, and a file that was cut short must
+    /// never bring that about.
+    pub fn replace(&self, configured: &[config::Caller]) -> Result<(Vec<String>, Vec<String>)> {
+        let next = Known::new(configured)?;
+        let before = self.known.load();
+        ensure!(
+            next.everybody().is_none() || before.everybody().is_some(),
+            "no [[caller]] is left, which would let everybody call; restart if that is meant"
+        );
+        let changes = (next.names_without(&before), before.names_without(&next));
+        self.known.store(Arc::new(next));
+        self.replaced.send_replace(());
+        Ok(changes)
+    }
+
+    /// Who calls, if it may act in this role. Whoever does not is counted, and now and then logged.
+    ///
+    /// A token decides alone where one is presented: a wrong one is refused whatever certificate comes with
+    /// it. Else it is the certificate's names, or on a Unix socket the user.
+    pub fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        role: Role,
+    ) -> Result<Arc<Caller>, Stranger> {
+        let known = self.known.load();
+        let admitted = if is_browser(headers) {
+            Err(Stranger::Browser)
+        } else {
+            known.everybody().map_or_else(|| identify(&known, headers, peer), Ok)
+        };
+        let admitted = admitted.and_then(|caller| match caller.roles.contains(&role) {
+            true => Ok(caller.clone()),
+            false => Err(Stranger::Forbidden),
+        });
+        admitted.inspect_err(|stranger| self.refusals.tell(*stranger, peer, role))
+    }
+
+    /// Ends when the caller is no longer one, or not in this role. A call that goes on by itself, as one
+    /// that watches events does, must end with it.
+    pub fn revoked(
+        self: &Arc<Self>,
+        caller: Arc<Caller>,
+        role: Role,
+    ) -> impl Future<Output = Stranger> + Send + use<> {
+        let callers = self.clone();
+        let mut replaced = self.replaced.subscribe();
+        async move {
+            while callers.known.load().still_admits(&caller, role) {
+                // The sender lives as long as the callers do.
+                let _ = replaced.changed().await;
             }
+            callers.refusals.tell(Stranger::Revoked, None, role);
+            Stranger::Revoked
         }
-        match found {
-            None => Err(Stranger::Unknown),
-            Some(known) if known.roles.contains(&role) => Ok(known.caller.clone()),
-            Some(_) => Err(Stranger::Forbidden),
+    }
+
+    /// How many calls were refused so far, by the reason.
+    pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.refusals.counts()
+    }
+
+    /// Whether somebody is known by a token, and so may come without a client certificate.
+    pub fn any_has_a_token(&self) -> bool {
+        self.known.load().any_has_a_token()
+    }
+}
+
+fn identify<'known>(
+    known: &'known Known,
+    headers: &HeaderMap,
+    peer: Option<&Peer>,
+) -> Result<&'known Arc<Caller>, Stranger> {
+    let mut presented = headers.get_all(AUTHORIZATION).iter();
+    match (presented.next(), presented.next()) {
+        (None, _) => {}
+        (Some(value), None) => {
+            let token = value.to_str().ok().and_then(bearer).ok_or(Stranger::WrongToken)?;
+            let hash = digest(&SHA256, token.as_bytes());
+            return known.by_token(hash.as_ref()).ok_or(Stranger::WrongToken);
         }
+        // Which of two would count is nothing to guess at.
+        (Some(_), Some(_)) => return Err(Stranger::WrongToken),
+    }
+    let peer = peer.ok_or(Stranger::Nobody)?;
+    match (peer.names(), peer.user()) {
+        (Some(names), _) => known.by_names(names),
+        (None, Some(user)) => known.by_user(user),
+        (None, None) => Err(Stranger::Nobody),
     }
 }
 
@@ -118,62 +164,4 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use data_encoding::HEXLOWER;
-
-    fn callers() -> Callers {
-        let caller = |name: &str, token: &str, roles: &[Role]| config::Caller {
-            name: name.into(),
-            token_sha256: Some(HEXLOWER.encode(digest(&SHA256, token.as_bytes()).as_ref())),
-            roles: roles.to_vec(),
-            namespace: name.into(),
-            ..config::Caller::default()
-        };
-        let shop = caller("shop", "shop-token", &[Role::Product]);
-        let desk = caller("desk", "desk-token", &[Role::Admin]);
-        Callers::new(&[shop, desk]).expect("callers")
-    }
-
-    fn with(name: &'static str, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(
-            http::HeaderName::from_static(name),
-            value.parse().expect("a header"),
-        )])
-    }
-
-    #[test]
-    fn a_token_names_its_caller_and_namespace() {
-        let headers = with("authorization", "bearer shop-token");
-        let caller = callers().authenticate(&headers, Role::Product).expect("known");
-        assert_eq!((&*caller.name, caller.namespace.as_str()), ("shop", "shop"));
-    }
-
-    #[test]
-    fn no_token_a_wrong_one_and_a_wrong_role_are_refused() {
-        let callers = callers();
-        let refused = |headers: &HeaderMap| callers.authenticate(headers, Role::Product).err();
-        assert_eq!(refused(&HeaderMap::new()), Some(Stranger::Unknown));
-        for wrong in ["Bearer nobody", "Bearer", "Basic shop-token", "Bearer shop-token ", ""] {
-            let headers = with("authorization", wrong);
-            assert_eq!(refused(&headers), Some(Stranger::Unknown), "{wrong:?}");
-        }
-        let headers = with("authorization", "Bearer desk-token");
-        assert_eq!(refused(&headers), Some(Stranger::Forbidden));
-    }
-
-    #[test]
-    fn pages_in_a_browser_are_refused_though_anybody_else_is_let_in() {
-        let anybody = Callers::default();
-        for (name, value) in [
-            ("origin", "http://127.0.0.1:6238"),
-            ("origin", "null"),
-            ("sec-fetch-site", "cross-site"),
-            ("sec-fetch-site", "same-origin"),
-        ] {
-            let refused = anybody.authenticate(&with(name, value), Role::Product);
-            assert_eq!(refused, Err(Stranger::Browser), "{name}: {value}");
-        }
-        assert!(anybody.authenticate(&with("sec-fetch-site", "none"), Role::Product).is_ok());
-    }
-}
+mod tests;

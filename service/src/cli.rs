@@ -1,5 +1,6 @@
 //! The command line: what runs a server, and what is a client of a running one.
 
+mod backup;
 mod connection;
 mod console;
 mod doctor;
@@ -10,12 +11,17 @@ mod failure;
 mod health;
 mod import;
 mod json;
+mod keys;
 mod operate;
+mod progress;
 mod proof;
 mod recovery_key;
 mod reset;
+mod restore;
+mod smoke_test;
 mod status;
 mod time;
+mod token;
 mod unenroll;
 mod verify;
 
@@ -67,6 +73,8 @@ pub enum ClientCommand {
     Erase(erase::EraseArguments),
     Reset(reset::ResetArguments),
     Import(Box<import::ImportArguments>),
+    Backup(Box<backup::BackupArguments>),
+    SmokeTest(smoke_test::SmokeTestArguments),
     Health(health::HealthArguments),
 }
 
@@ -89,6 +97,8 @@ pub async fn run(command: ClientCommand) -> ExitCode {
             Ok(status) => return ExitCode::from(status),
             Err(failure) => Err(failure),
         },
+        ClientCommand::Backup(arguments) => backup::backup(*arguments, &console).await,
+        ClientCommand::SmokeTest(arguments) => smoke_test::smoke_test(arguments, &console).await,
         ClientCommand::Health(arguments) => {
             let healthy = health::health(arguments, &console).await.unwrap_or_else(|failure| {
                 console.report(&failure);
@@ -117,6 +127,8 @@ impl ClientCommand {
             Self::Erase(arguments) => &arguments.connection,
             Self::Reset(arguments) => &arguments.connection,
             Self::Import(arguments) => &arguments.connection,
+            Self::Backup(arguments) => &arguments.connection,
+            Self::SmokeTest(arguments) => &arguments.connection,
             Self::Health(arguments) => &arguments.connection,
         }
     }

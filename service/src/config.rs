@@ -4,6 +4,7 @@
 //! explains every key to users; a test keeps that page complete.
 
 mod check;
+mod difference;
 mod load;
 mod value;
 
@@ -13,8 +14,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use check::Problem;
-pub use load::{ConfigError, Loaded, environment, load};
-pub use value::{Listen, Secret, duration};
+pub use load::{ConfigError, Loaded, Source, environment, load};
+pub use value::{Listen, Secret, SocketMode, duration};
 
 /// All of the configuration. `Config::default()` is right for a first try on one machine.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     pub listen: Listen,
+    /// Who may connect to a Unix socket: its permissions, octal.
+    pub socket_mode: SocketMode,
     /// The longest that a call may take, 100 ms to 5 minutes.
     #[serde(with = "duration")]
     pub deadline: Duration,
@@ -61,6 +64,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: Listen::Tcp("127.0.0.1:6238".into()),
+            socket_mode: SocketMode::default(),
             deadline: Duration::from_secs(5),
             tls_cert: None,
             tls_key: None,
@@ -80,6 +84,8 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// Where to send traces, by OTLP over gRPC.
     pub otlp_endpoint: Option<String>,
+    /// The share of calls that are traced where the caller does not decide, 0 to 1.
+    pub otlp_sample: f64,
 }
 
 impl Default for Telemetry {
@@ -89,6 +95,7 @@ impl Default for Telemetry {
             log: "info".into(),
             log_format: LogFormat::Text,
             otlp_endpoint: None,
+            otlp_sample: 1.0,
         }
     }
 }
@@ -411,16 +418,19 @@ pub struct Webhook {
     pub events: Vec<String>,
 }
 
-/// One who may call, recognized by a bearer token or by a client certificate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One who may call, recognized by a bearer token, by a client certificate, or as a user of this machine.
+/// Several entries may have one name, as while a token is replaced; they differ in the credential alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Caller {
-    /// A name of its own, for the log.
+    /// Its name in the log and the audit trail.
     pub name: String,
     /// SHA-256 of its token, 64 hexadecimal digits of either case.
     pub token_sha256: Option<String>,
     /// A subject alternative name of its certificate.
     pub san: Option<String>,
+    /// Its user id, where it connects to a Unix socket.
+    pub uid: Option<u32>,
     pub roles: Vec<Role>,
     /// Whose users it sees.
     pub namespace: String,
@@ -432,6 +442,7 @@ impl Default for Caller {
             name: String::new(),
             token_sha256: None,
             san: None,
+            uid: None,
             roles: vec![Role::Product],
             namespace: "default".into(),
         }
@@ -439,7 +450,7 @@ impl Default for Caller {
 }
 
 /// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     Product,

@@ -14,7 +14,7 @@ use twinlock_engine::events::SharedLog;
 use twinlock_engine::seal::Keyring;
 use twinlock_engine::store::embedded::{self, Embedded};
 use twinlock_engine::store::redis::{Address, Layout, Options, Redis};
-use twinlock_engine::store::{Record, Store, StoreError};
+use twinlock_engine::store::{Store, StoreError, Target};
 use zeroize::Zeroizing;
 
 /// How long opening a store over the network may take.
@@ -52,17 +52,6 @@ impl Dataset {
             Kind::Embedded(_) => None,
             Kind::Redis(store) => Some(Arc::new(store.event_log())),
         }
-    }
-
-    /// Looks at every record, over Redis perhaps at one twice; gives the number of looks.
-    pub async fn each_record(&self, mut look: impl FnMut(&Record)) -> Result<u64, StoreError> {
-        let mut count = 0;
-        let mut walk = self.store().walk(Deadline::after(OPENING)).await?;
-        while let Some(page) = walk.next(Deadline::after(OPENING)).await? {
-            count += page.len() as u64;
-            page.iter().for_each(&mut look);
-        }
-        Ok(count)
     }
 }
 
@@ -135,6 +124,24 @@ pub async fn initialize(config: &Config) -> Result<Dataset> {
             let made = vacant.initialize(&keyring.new_marker(), deadline).await;
             let store = made.with_context(|| format!("the store at {name}"))?;
             Ok(Dataset { keyring: Arc::new(keyring), kind: Kind::Redis(Arc::new(store)) })
+        }
+    }
+}
+
+/// Reaches what a backup is to be restored to, whatever is there; makes nothing yet.
+pub async fn restoring(config: &Config) -> Result<Box<dyn Target>> {
+    let name = name(&config.store);
+    match config.store.kind {
+        StoreKind::Embedded => {
+            let target = Embedded::restoring(&config.store.path);
+            let target = target.with_context(|| {
+                format!("the store in {name}: stop its server, or move a damaged file away")
+            });
+            Ok(Box::new(target?))
+        }
+        StoreKind::Redis => {
+            let target = Redis::restoring(options(&config.store.redis)?, Deadline::after(OPENING));
+            Ok(Box::new(target.await.with_context(|| format!("the store at {name}"))?))
         }
     }
 }

@@ -8,8 +8,9 @@ mod parse;
 mod status;
 mod two_step;
 
-use crate::callers::{Caller, Callers, Stranger};
+use crate::callers::{Caller, Callers, Peer, Stranger};
 use crate::config::Role;
+use crate::telemetry::{Calls, Counted};
 use admin::Admin;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -36,6 +37,8 @@ pub const MAX_METADATA_BYTES: u32 = 16 * 1024;
 #[derive(Clone)]
 pub struct Context {
     pub engine: Arc<Engine>,
+    pub callers: Arc<Callers>,
+    pub calls: Arc<Calls>,
     /// The longest that a call may take.
     pub deadline: Duration,
 }
@@ -45,12 +48,12 @@ impl Context {
     /// refused.
     fn call<T>(&self, request: Request<T>) -> Result<(Call, T), Status> {
         let admitted = request.extensions().get::<Admitted>().cloned();
-        let Some(Admitted { caller: Caller { name, namespace }, deadline }) = admitted else {
-            return Err(status::from_stranger(Stranger::Unknown));
+        let Some(Admitted { caller, deadline, .. }) = admitted else {
+            return Err(status::from_stranger(Stranger::Nobody));
         };
         let call = Call {
-            namespace,
-            caller: name.to_string(),
+            namespace: caller.namespace.clone(),
+            caller: caller.name.clone(),
             client: ClientContext::default(),
             deadline,
             request_id: None,
@@ -58,34 +61,51 @@ impl Context {
         };
         Ok((call, request.into_inner()))
     }
+
+    /// Ends with the status of a call that outlives its caller's right to it. Whatever streams for as long
+    /// as the caller likes ends with it.
+    fn revoked<T>(&self, request: &Request<T>) -> impl Future<Output = Status> + Send + use<T> {
+        let admitted = request.extensions().get::<Admitted>();
+        let revoked = admitted.map(|it| self.callers.revoked(it.caller.clone(), it.role));
+        async move {
+            let stranger = match revoked {
+                Some(revoked) => revoked.await,
+                None => Stranger::Nobody,
+            };
+            status::from_stranger(stranger)
+        }
+    }
 }
 
 /// `TwoStepService`, for callers with the role `product`.
-pub fn two_step(context: Context, callers: Arc<Callers>) -> Guarded<TwoStepServiceServer<TwoStep>> {
-    let guard = Authenticate { callers, role: Role::Product, deadline: context.deadline };
+pub fn two_step(context: Context) -> Guarded<TwoStepServiceServer<TwoStep>> {
+    let guard = Authenticate::new(&context, Role::Product);
+    let calls = context.calls.clone();
     let service = TwoStepServiceServer::new(TwoStep(context));
-    InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), guard)
+    let service = service.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    Counted::new(InterceptedService::new(service, guard), calls)
 }
 
 /// `AdminService`, for callers with the role `admin`.
-pub fn admin(context: Context, callers: Arc<Callers>) -> Guarded<AdminServiceServer<Admin>> {
-    let guard = Authenticate { callers, role: Role::Admin, deadline: context.deadline };
+pub fn admin(context: Context) -> Guarded<AdminServiceServer<Admin>> {
+    let guard = Authenticate::new(&context, Role::Admin);
+    let calls = context.calls.clone();
     let service = AdminServiceServer::new(Admin(context));
-    InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), guard)
+    let service = service.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    Counted::new(InterceptedService::new(service, guard), calls)
 }
 
 /// `OperatorService`, for callers with the role `operator`.
-pub fn operator(
-    context: Context,
-    callers: Arc<Callers>,
-) -> Guarded<OperatorServiceServer<Operator>> {
-    let guard = Authenticate { callers, role: Role::Operator, deadline: context.deadline };
-    let service = OperatorServiceServer::new(Operator(context));
-    InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), guard)
+pub fn operator(context: Context) -> Guarded<OperatorServiceServer<Operator>> {
+    let guard = Authenticate::new(&context, Role::Operator);
+    let calls = context.calls.clone();
+    let service = OperatorServiceServer::new(Operator::new(context));
+    let service = service.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    Counted::new(InterceptedService::new(service, guard), calls)
 }
 
-/// A service that lets in only those who may call it.
-pub type Guarded<S> = InterceptedService<S, Authenticate>;
+/// A service that lets in only those who may call it, and counts all who try.
+pub type Guarded<S> = Counted<InterceptedService<S, Authenticate>>;
 
 /// Lets in whoever may act in a role, and tells the service who it is and how long the call may take.
 #[derive(Clone)]
@@ -95,10 +115,17 @@ pub struct Authenticate {
     deadline: Duration,
 }
 
+impl Authenticate {
+    fn new(context: &Context, role: Role) -> Self {
+        Self { callers: context.callers.clone(), role, deadline: context.deadline }
+    }
+}
+
 /// What is known of a call before its request is read.
 #[derive(Clone)]
 struct Admitted {
-    caller: Caller,
+    caller: Arc<Caller>,
+    role: Role,
     /// It runs from the arrival of the call's head, as tonic's own does: were the time that the rest
     /// takes to arrive left out, tonic's would come first.
     deadline: Deadline,
@@ -113,17 +140,13 @@ impl Interceptor for Authenticate {
         if !content_type.starts_with(b"application/grpc") {
             return Err(Status::invalid_argument("Send `content-type: application/grpc`."));
         }
-        match self.callers.authenticate(headers, self.role) {
-            Ok(caller) => {
-                let deadline = Deadline::after(time_left(request.metadata(), self.deadline));
-                request.extensions_mut().insert(Admitted { caller, deadline });
-                Ok(request)
-            }
-            Err(stranger) => {
-                tracing::warn!(why = ?stranger, "a caller was refused");
-                Err(status::from_stranger(stranger))
-            }
-        }
+        let role = self.role;
+        let peer = request.extensions().get::<Peer>();
+        let caller = self.callers.authenticate(headers, peer, role);
+        let caller = caller.map_err(status::from_stranger)?;
+        let deadline = Deadline::after(time_left(request.metadata(), self.deadline));
+        request.extensions_mut().insert(Admitted { caller, role, deadline });
+        Ok(request)
     }
 }
 

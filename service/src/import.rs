@@ -87,23 +87,23 @@ pub enum Format {
 
 impl Format {
     /// The format of a text, where its beginning leaves no doubt.
-    pub fn detect(text: &str) -> Option<Self> {
+    pub fn detect(text: &str) -> Result<Self, Unreadable> {
         let text = text.trim_start();
         let begins = |prefix: &str| {
             text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
         if begins("otpauth-migration://") {
-            return Some(Self::GoogleAuthenticator);
+            return Ok(Self::GoogleAuthenticator);
         }
         if begins("otpauth://") {
-            return Some(Self::Otpauth);
+            return Ok(Self::Otpauth);
         }
         if privacyidea::is_likely(text) {
-            return Some(Self::PrivacyIdea);
+            return Ok(Self::PrivacyIdea);
         }
         let fields = match text.starts_with(['{', '[']) {
             true => json::fields(text)?,
-            false => table::header(text)?,
+            false => table::header(text),
         };
         let has = |name: &str| fields.iter().any(|field| field == name);
         let mut fitting = [
@@ -117,8 +117,10 @@ impl Format {
         ]
         .into_iter()
         .filter_map(|(format, fits)| fits.then_some(format));
-        let format = fitting.next();
-        format.filter(|_| fitting.next().is_none())
+        match (fitting.next(), fitting.next()) {
+            (Some(format), None) => Ok(format),
+            _ => Err(Unreadable::UnknownFormat),
+        }
     }
 
     /// The names of a user that the format tells, the one that is taken by default first.

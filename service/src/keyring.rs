@@ -11,7 +11,7 @@ pub use reload::follow;
 use crate::config;
 use anyhow::{Context, Result};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use twinlock_engine::seal::Keyring;
 
@@ -49,7 +49,13 @@ pub fn generate(path: &Path) -> Result<Keyring> {
     file.keyring()
 }
 
-/// Whether others than the owner may read a file.
+/// Whether others than the owner may read a file, or may change it.
+///
+/// Where the owner is somebody else, the owner's group may read it: that is how Kubernetes hands a secret to a
+/// process that is not root, and there is no other way.
 pub fn is_open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+    let Ok(metadata) = fs::metadata(path) else { return false };
+    let is_ours = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == metadata.uid());
+    let allowed = if is_ours { 0o600 } else { 0o640 };
+    metadata.permissions().mode() & 0o077 & !allowed != 0
 }

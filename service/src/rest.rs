@@ -13,7 +13,9 @@ mod route;
 mod time;
 mod two_step;
 
-use crate::callers::Callers;
+use crate::callers::{Caller, Callers, Peer};
+use crate::config::Role;
+use crate::telemetry::{Calls, Outcome, Transport, UNKNOWN};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -26,7 +28,8 @@ use route::{Found, Operation};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::Status;
+use tonic::{Code, Status};
+use tracing::Instrument;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::{Call, ClientContext, Engine};
 
@@ -37,6 +40,7 @@ pub use route::{ROUTES, Route};
 pub struct Context {
     pub engine: Arc<Engine>,
     pub callers: Arc<Callers>,
+    pub calls: Arc<Calls>,
     /// The longest that a call may take, the arrival of its body included.
     pub deadline: Duration,
 }
@@ -53,25 +57,31 @@ impl Context {
     async fn serve(&self, request: Request) -> Response {
         let content_type = request.headers().get(CONTENT_TYPE);
         if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+            let pending = self.calls.begin(Transport::Grpc, UNKNOWN, request.headers());
+            pending.end(Outcome::Code(Code::Unimplemented));
             let status = Status::unimplemented("There is no such service.");
             return status.into_http::<()>().map(|()| Body::empty());
         }
-        let mut response = self.answer(request).await.unwrap_or_else(Failure::into_response);
+        let found = route::find(request.method(), request.uri().path());
+        let method = found.as_ref().map_or(UNKNOWN, |found| found.operation.name());
+        let pending = self.calls.begin(Transport::Rest, method, request.headers());
+        let answered = self.answer(found, request).instrument(pending.span()).await;
+        pending.end(answered.as_ref().map_or_else(Failure::outcome, |_| Outcome::OK));
+        let mut response = answered.unwrap_or_else(Failure::into_response);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 
-    async fn answer(&self, request: Request) -> Answered {
+    async fn answer(&self, found: Result<Found, Failure>, request: Request) -> Answered {
         let deadline = Deadline::after(self.deadline);
         let (head, body) = request.into_parts();
         read::check_size(&head.headers)?;
-        let Found { operation, user } = route::find(&head.method, head.uri.path())?;
+        let Found { operation, user } = found?;
         let Some(role) = operation.role() else { return Ok(json(openapi::document())) };
-        let caller = self.callers.authenticate(&head.headers, role).inspect_err(|stranger| {
-            tracing::warn!(why = ?stranger, "a caller was refused");
-        })?;
+        let peer = head.extensions.get::<Peer>();
+        let caller = self.callers.authenticate(&head.headers, peer, role)?;
         let administrator = if operation.needs_administrator() {
             Some(read::administrator(&head.headers)?)
         } else {
@@ -79,18 +89,24 @@ impl Context {
         };
         let body = read::body(&head, body, deadline).await?;
         let call = Call {
-            namespace: caller.namespace,
-            caller: caller.name.to_string(),
+            namespace: caller.namespace.clone(),
+            caller: caller.name.clone(),
             client: ClientContext::default(),
             deadline,
             request_id: None,
             actor: None,
         };
         let asked = Asked { call, user, administrator, body };
-        self.call(operation, asked, &head.headers).await
+        self.call(operation, asked, caller, &head.headers).await
     }
 
-    async fn call(&self, operation: Operation, asked: Asked, headers: &HeaderMap) -> Answered {
+    async fn call(
+        &self,
+        operation: Operation,
+        asked: Asked,
+        caller: Arc<Caller>,
+        headers: &HeaderMap,
+    ) -> Answered {
         let engine = &self.engine;
         match operation {
             Operation::OpenApi => Ok(json(openapi::document())),
@@ -112,7 +128,10 @@ impl Context {
             Operation::UnenrollUser => admin::unenroll_user(engine, asked).await,
             Operation::ClearBackoff => admin::clear_backoff(engine, asked).await,
             Operation::ImportEnrollment => admin::import_enrollment(engine, asked).await,
-            Operation::WatchEvents => events::watch(engine, asked, headers).await,
+            Operation::WatchEvents => {
+                let revoked = self.callers.revoked(caller, Role::Admin);
+                events::watch(engine, asked, headers, revoked).await
+            }
         }
     }
 }

@@ -1,27 +1,35 @@
 //! The server: open, listen, serve, drain.
 
+pub mod certificate;
 mod connection;
+mod handshake;
+mod listener;
+mod renewal;
+mod stream;
+pub mod tls;
 
 use crate::callers::Callers;
-use crate::config::{self, Config, Listen};
+use crate::config::{self, Config, Source};
 use crate::dataset;
 use crate::events::Telling;
 use crate::grpc::{self, Context};
-use crate::{policy, rest, telemetry};
+use crate::telemetry::{self, Metrics, Sent};
+use crate::{keyring, policy, rest};
 use anyhow::{Context as _, Result};
+use certificate::Files;
+use listener::Listener;
+use renewal::{Refused, Renewal};
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
-use tonic::transport::server::{Router, TcpIncoming};
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use twinlock_engine::Engine;
@@ -39,7 +47,12 @@ const SERVICES: [&str; 4] =
     ["", "twinlock.v1.TwoStepService", "twinlock.v1.AdminService", "twinlock.v1.OperatorService"];
 
 /// Serves until the process is told to stop, and then until the last call has ended.
-pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
+pub async fn serve(
+    config: &Config,
+    nothing_configured: bool,
+    source: Source,
+    spans: Option<Arc<Sent>>,
+) -> Result<()> {
     let mut stop = Stop::new()?;
     let is_first_try = dataset::is_first_try(config, nothing_configured);
     let dataset = if is_first_try {
@@ -51,27 +64,56 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
     let hasher = policy::hasher(&config.argon2)?;
     let telling = Telling::start(config, shared_log).await?;
     let events = telling.events.clone();
-    let engine = Engine::new(store, keyring, hasher, policy::policy(config)?);
+    let engine = Engine::new(store.clone(), keyring, hasher, policy::policy(config)?);
     let engine = Arc::new(engine.telling(events.clone()));
+    keyring::follow(&config.keyring, engine.clone())?;
+    let resealing = engine.clone();
     let callers = Arc::new(Callers::new(&config.callers)?);
+    let tls = Files::of(&config.server)
+        .map(|files| Tls::open(files, !callers.any_has_a_token()).map(Arc::new))
+        .transpose()?;
+    let renewal = Renewal::new(source, config, callers.clone(), tls.clone());
+    let warnings = warnings(engine.clone(), tls.clone(), renewal.refused());
+    tokio::spawn(renewal.follow()?);
 
-    let probes = telemetry::start_probes(&config.telemetry.listen, engine.clone()).await?;
+    let listen = &config.telemetry.listen;
+    let losses = telling.losses();
+    let (of_engine, of_callers) = (engine.clone(), callers.clone());
+    let metrics = Metrics::new(config, of_engine, of_callers, tls.clone(), losses, spans);
+    let metrics = Arc::new(metrics);
+    tokio::spawn(telemetry::count_records(store, metrics.clone()));
+    let probes = telemetry::start_probes(listen, engine.clone(), metrics.clone(), warnings).await?;
     let (health, health_service) = tonic_health::server::health_reporter();
-    tokio::spawn(watch_store(engine.clone(), health.clone()));
+    tokio::spawn(watch_store(engine.clone(), health.clone(), metrics.clone()));
 
     let deadline = config.server.deadline;
-    let rest = rest::Context { engine: engine.clone(), callers: callers.clone(), deadline };
-    let context = Context { engine, deadline };
+    let calls = metrics.calls.clone();
+    let context = Context { engine, callers, calls, deadline };
+    let rest = rest::Context {
+        engine: context.engine.clone(),
+        callers: context.callers.clone(),
+        calls: context.calls.clone(),
+        deadline,
+    };
     let routes = Routes::from(rest::router(rest))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(grpc::two_step(context.clone(), callers.clone()))
-        .add_service(grpc::admin(context.clone(), callers.clone()))
-        .add_service(grpc::operator(context, callers));
-    let router = server(&config.server)?.add_routes(routes);
-    let (stopping, stopped) = watch::channel(());
-    let (address, serving) = listen(&config.server, router, stopped).await?;
+        .add_service(grpc::two_step(context.clone()))
+        .add_service(grpc::admin(context.clone()))
+        .add_service(grpc::operator(context));
+    let listener = Listener::bind(&config.server).await?;
+    let address = listener.address(&config.server)?;
+    let (stopping, mut stopped) = watch::channel(());
+    let connections = listener.connections(tls, stopped.clone());
+    let stop_accepting = async move {
+        // The sender is dropped, never used: that is the signal.
+        let _ = stopped.changed().await;
+    };
+    let router = server(&config.server).add_routes(routes);
+    let serving = router.serve_with_incoming_shutdown(connections, stop_accepting);
+    let serving = tokio::spawn(serving);
+    let serving = async move { serving.await?.context("the server ended") };
     greet(config, &address, &probes, is_first_try);
 
     tokio::pin!(serving);
@@ -84,6 +126,7 @@ pub async fn serve(config: &Config, nothing_configured: bool) -> Result<()> {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }
     events.end_watches();
+    resealing.end_resealing();
     drop(stopping);
     tokio::select! {
         ended = &mut serving => ended?,
@@ -129,8 +172,8 @@ impl Stop {
     }
 }
 
-fn server(config: &config::Server) -> Result<Server> {
-    let server = Server::builder()
+fn server(config: &config::Server) -> Server {
+    Server::builder()
         .accept_http1(true)
         // A call has a deadline of its own, which begins when its request is complete. This one ends the
         // requests that never are.
@@ -138,57 +181,17 @@ fn server(config: &config::Server) -> Result<Server> {
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(grpc::MAX_METADATA_BYTES)
         .http2_keepalive_interval(Some(connection::PING_INTERVAL))
-        .http2_keepalive_timeout(Some(connection::PING_TIMEOUT));
-    let (Some(certificate), Some(key)) = (&config.tls_cert, &config.tls_key) else {
-        return Ok(server);
-    };
-    let read =
-        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let mut tls = ServerTlsConfig::new()
-        .timeout(connection::TO_BEGIN)
-        .identity(Identity::from_pem(read(certificate)?, read(key)?));
-    if let Some(authority) = &config.tls_client_ca {
-        tls = tls.client_ca_root(Certificate::from_pem(read(authority)?));
-    }
-    server.tls_config(tls).context("server.tls_cert and server.tls_key are not usable")
+        .http2_keepalive_timeout(Some(connection::PING_TIMEOUT))
 }
 
-/// Binds the address and serves on it; gives the address in use, and what ends when all calls have.
-async fn listen(
-    config: &config::Server,
-    router: Router,
-    mut stopped: watch::Receiver<()>,
-) -> Result<(String, impl Future<Output = Result<()>>)> {
-    let unbegun = stopped.clone();
-    let stop = async move {
-        // The sender is dropped, never used: that is the signal.
-        let _ = stopped.changed().await;
-    };
-    let cannot = || {
-        format!(
-            "server.listen: cannot listen on {}; is it in use? Write another address",
-            config.listen
-        )
-    };
-    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
-    let (address, serving) = match &config.listen {
-        Listen::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.with_context(cannot)?;
-            let address = format!("{scheme}://{}", listener.local_addr()?);
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            let incoming = connection::guard(incoming, unbegun);
-            (address, tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop)))
-        }
-        Listen::Unix(path) => {
-            remove_stale_socket(path)?;
-            let listener = UnixListener::bind(path).with_context(cannot)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-            let incoming = connection::guard(UnixListenerStream::new(listener), unbegun);
-            let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
-            (format!("unix:{}", path.display()), serving)
-        }
-    };
-    Ok((address, async move { serving.await?.context("the server ended") }))
+/// What an operator should mend although the server can be used.
+fn warnings(engine: Arc<Engine>, tls: Option<Arc<Tls>>, refused: Refused) -> telemetry::Warnings {
+    Arc::new(move || {
+        let mut warnings = engine.warnings();
+        warnings.extend(tls.as_ref().and_then(|tls| tls.warning()));
+        warnings.extend(refused.load().iter().cloned());
+        warnings
+    })
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -198,10 +201,11 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 }
 
 /// Tells the health service whether the store can be used.
-async fn watch_store(engine: Arc<Engine>, health: HealthReporter) {
+async fn watch_store(engine: Arc<Engine>, health: HealthReporter, metrics: Arc<Metrics>) {
     let mut was_usable = None;
     loop {
         let check = engine.check(Deadline::after(telemetry::PROBE_DEADLINE)).await;
+        metrics.reported.store_checked(&check);
         if was_usable != Some(check.is_ok()) {
             let status = match &check {
                 Ok(()) => ServingStatus::Serving,

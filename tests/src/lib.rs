@@ -92,7 +92,8 @@ pub struct Server {
     pub probes: String,
     directory: Arc<TempDir>,
     options: Options,
-    child: Child,
+    /// None where something else has started it.
+    child: Option<Child>,
     log: Arc<Mutex<String>>,
 }
 
@@ -146,7 +147,19 @@ impl Server {
             panic!("twinlock serve ended: {status:?}: {}", log.lock().expect("a log"));
         };
         follow(output, log.clone());
-        Self { address, probes, directory, options, child, log }
+        Self { address, probes, directory, options, child: Some(child), log }
+    }
+
+    /// A server that something else has started: it can be called, and is not stopped with this.
+    pub fn elsewhere(address: &str) -> Self {
+        Self {
+            address: address.into(),
+            probes: String::new(),
+            directory: Arc::new(tempfile::tempdir().expect("a directory")),
+            options: Options::default(),
+            child: None,
+            log: Arc::default(),
+        }
     }
 
     /// Starts again on the same data, after [`Server::kill`] or [`Server::stop`]; the port is a new one.
@@ -202,7 +215,7 @@ impl Server {
 
     /// The process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().expect("a server of this process").id()
     }
 
     /// A value in bytes that the kernel keeps of its memory: `VmRSS` is what it has now, `VmHWM` the
@@ -235,8 +248,10 @@ impl Server {
 
     /// Kills it at once, as `kill -9` does.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().expect("it ends");
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            child.wait().expect("it ends");
+        }
     }
 
     /// Sends it a signal, by the name that `kill` knows.
@@ -256,7 +271,8 @@ impl Server {
     pub fn wait(&mut self) -> ExitStatus {
         let limit = Instant::now() + Duration::from_secs(30);
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
+            let child = self.child.as_mut().expect("a server of this process");
+            if let Some(status) = child.try_wait().expect("a child") {
                 return status;
             }
             assert!(Instant::now() < limit, "it did not stop: {}", self.log());

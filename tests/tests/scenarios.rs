@@ -13,15 +13,20 @@ const THREADS: usize = 96;
 fn main() -> anyhow::Result<()> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let stage = Arc::new(Stage { runtime: Runtime::new()?, hosts: Hosts::default() });
+    let stage = Arc::new(Stage {
+        runtime: Runtime::new()?,
+        hosts: Hosts::elsewhere()?.unwrap_or_default(),
+    });
     let mut trials = Vec::new();
-    for path in Scenario::files()? {
+    for path in Scenario::files()?.into_iter().filter(|path| stage.hosts.has(&name(path))) {
         trials.push(trial::<Grpc>(&stage, &path));
         match Scenario::read(&path) {
             Ok(scenario) if Rest::lacks(&scenario).is_some() => {
                 let lacks = Rest::lacks(&scenario).unwrap_or_default();
                 println!("rest/{}: not applicable, REST has no {lacks}", name(&path));
             }
+            // Its client speaks HTTP over TCP alone.
+            _ if stage.hosts.is_behind_a_socket(&name(&path)) => {}
             _ => trials.push(trial::<Rest>(&stage, &path)),
         }
     }

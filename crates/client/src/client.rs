@@ -252,6 +252,8 @@ calls! { OperatorServiceClient:
     stream backup(BackupRequest) -> BackupResponse;
     /// Reseals every record under the primary key, and says how far it is.
     stream reseal(ResealRequest) -> ResealResponse;
+    /// Says of every key what it is for and, in the last part, what needs it.
+    stream list_keys(ListKeysRequest) -> ListKeysResponse;
     /// Opens every record and every marker, and says what is wrong.
     stream examine(ExamineRequest) -> ExamineResponse;
     /// Forgets a user whom the product has deleted.

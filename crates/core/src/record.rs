@@ -1,5 +1,6 @@
 //! All that Twinlock keeps of one user.
 
+mod fields;
 mod wire;
 
 use crate::Timestamp;
@@ -36,6 +37,20 @@ pub struct Record {
     pub enforced_since: Option<Timestamp>,
     /// When the user was last unenrolled. It keeps the user known.
     pub unenrolled_at: Option<Timestamp>,
+    /// What a later release keeps of the user besides.
+    pub later: Later,
+}
+
+/// The fields of a record that this release does not know, as they were: whoever writes the record anew
+/// writes them, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Later(Vec<u8>);
+
+impl Later {
+    /// Whether there are any.
+    pub fn is_some(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 /// Bytes that only the holder of the keyring can read.
@@ -157,6 +172,7 @@ impl Record {
             || self.password.is_some()
             || self.enforced_since.is_some()
             || self.unenrolled_at.is_some()
+            || self.later.is_some()
             || self.second_factor_failures.failures > 0
             || self.password_failures.failures > 0
             || !self.elevations.is_empty()
@@ -219,14 +235,15 @@ impl Record {
 
     /// When the record will hold nothing any more, so that a store may forget it; `None` for never.
     ///
-    /// A password, an enrollment, a notice given, a user once enrolled and a counter under a hard limit
-    /// keep it.
+    /// A password, an enrollment, a notice given, a user once enrolled, a counter under a hard limit and what
+    /// a later release knows of keep it.
     pub fn expires_at(&self, policy: &Policy) -> Option<Timestamp> {
         let kept = self.authenticator.is_some()
             || self.recovery.is_some()
             || self.password.is_some()
             || self.enforced_since.is_some()
-            || self.unenrolled_at.is_some();
+            || self.unenrolled_at.is_some()
+            || self.later.is_some();
         if kept {
             return None;
         }

@@ -3,6 +3,7 @@
 mod admin;
 mod decide;
 mod keys;
+mod operator;
 mod password;
 mod resealing;
 

@@ -44,6 +44,12 @@ pub struct Share {
 }
 
 impl Progress {
+    /// Whether anything was left that another pass may do.
+    pub fn is_unfinished(&self) -> bool {
+        let Share { records, done } = self.total();
+        !self.is_running && done + self.left.values().sum::<u64>() < records
+    }
+
     /// The whole, over all namespaces.
     pub fn total(&self) -> Share {
         self.namespaces.values().fold(Share::default(), |total, share| Share {
@@ -106,7 +112,7 @@ pub(crate) fn reseal(
     }
     let parts = Parts::of(bytes)?;
     let mut record = vault.read(bytes)?;
-    if !parts.is_of_this_release() || record.encode() != parts.body {
+    if !parts.is_of_this_release() || record.later.is_some() || record.encode() != parts.body {
         return Err(Left::Later);
     }
     for (purpose, sealed) in sealed_values(&mut record) {
@@ -128,7 +134,7 @@ pub(crate) fn keys(keyring: &Keyring, bytes: &[u8]) -> BTreeSet<KeyId> {
     };
     let mut keys = BTreeSet::from([parts.key]);
     let Ok(mut record) = Record::decode(parts.body) else { return keys };
-    if !parts.is_of_this_release() || record.encode() != parts.body {
+    if !parts.is_of_this_release() || record.later.is_some() || record.encode() != parts.body {
         keys.extend(keyring.ids());
     }
     keys.extend(sealed_values(&mut record).into_iter().filter_map(|(_, it)| key_of(it).ok()));
@@ -153,6 +159,7 @@ pub(crate) fn sealed_values(record: &mut Record) -> Vec<(Purpose, &mut Sealed)> 
         elevations: _,
         enforced_since: _,
         unenrolled_at: _,
+        later: _,
     } = record;
     let mut sealed = Vec::new();
     if let Some(Authenticator { secret, .. }) = authenticator {

@@ -419,7 +419,7 @@ async fn restore(
     allowed: Allowed,
 ) -> Result<twinlock_engine::backup::Outcome, RestoreError> {
     let mut verified = Verified::read(Cursor::new(file), &ring(&[1])).expect("a backup");
-    verified.restore(target, &ring(&[1]), allowed, |_| {}).await
+    verified.restore(target, &ring(&[1]), allowed).await
 }
 
 type Records = BTreeMap<(String, String), Record>;

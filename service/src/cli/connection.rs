@@ -14,9 +14,9 @@ use super::Failure;
 /// Which server to talk to, and as whom.
 #[derive(Debug, Args)]
 pub struct ConnectionArguments {
-    /// The server: http://host:port, https://host:port or unix:/path
-    #[arg(long, env = "TWINLOCK_ADDRESS", default_value = "http://127.0.0.1:6238")]
-    address: String,
+    /// The server: http://host:port, https://host:port or unix:/path [default: http://127.0.0.1:6238]
+    #[arg(long, env = "TWINLOCK_ADDRESS")]
+    address: Option<String>,
     /// The caller's token; others on this machine can see it here, so prefer --token-file or the
     /// environment
     #[arg(long, env = "TWINLOCK_TOKEN", hide_env_values = true)]
@@ -45,6 +45,20 @@ pub struct ConnectionArguments {
 impl ConnectionArguments {
     /// A client that connects when it is first used.
     pub(super) fn client(&self, default_timeout: Duration) -> Result<Client, Failure> {
+        self.client_at(DEFAULT_ADDRESS, default_timeout)
+    }
+
+    /// Whether somebody said which server is meant.
+    pub(super) fn names_a_server(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// The same, with another address where none is given.
+    pub(super) fn client_at(
+        &self,
+        default_address: &str,
+        default_timeout: Duration,
+    ) -> Result<Client, Failure> {
         let token = match &self.token_file {
             Some(path) => Some(Zeroizing::new(String::from_utf8_lossy(&read(path)?).into_owned())),
             None => self.token.as_ref().map(|token| token.0.clone()),
@@ -56,7 +70,7 @@ impl ConnectionArguments {
             _ => None,
         };
         let options = Options {
-            address: self.address.clone(),
+            address: self.address.as_deref().unwrap_or(default_address).to_owned(),
             token: token.map(|token| token.trim_end().to_owned()),
             timeout: self.timeout.unwrap_or(default_timeout),
             tls_ca: self.tls_ca.as_deref().map(read).transpose()?,
@@ -65,6 +79,9 @@ impl ConnectionArguments {
         Ok(Client::connect_lazy(&options)?)
     }
 }
+
+/// Where a server listens unless it is told otherwise.
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:6238";
 
 /// How long a call may take where nobody says otherwise, the server's own default.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -15,6 +15,12 @@ pub(super) enum Failure {
     /// The arguments or the input are not what the command needs.
     #[error("{0}")]
     Usage(String),
+    /// The state does not allow it, as it is now.
+    #[error("{0}")]
+    Refused(String),
+    /// The work began and could not be done to its end.
+    #[error("{0}")]
+    Broken(String),
     /// Standard input or output failed.
     #[error("The terminal cannot be used: {0}.")]
     Terminal(#[from] io::Error),
@@ -29,8 +35,9 @@ impl Failure {
                 Family::Request => 2,
                 _ => 3,
             },
+            Self::Refused(_) => 1,
             Self::Usage(_) => 2,
-            Self::Terminal(_) => 3,
+            Self::Broken(_) | Self::Terminal(_) => 3,
         }
     }
 
@@ -51,8 +58,9 @@ impl Failure {
         let message = self.to_string();
         let (code, reason, retry_after) = match self {
             Self::Call(error) => (error.code_name(), error.reason.as_str(), error.retry_after),
+            Self::Refused(_) => ("FAILED_PRECONDITION", "FAILED_PRECONDITION", None),
             Self::Usage(_) => ("INVALID_ARGUMENT", Reason::InvalidRequest.as_str(), None),
-            Self::Terminal(_) => ("INTERNAL", "INTERNAL", None),
+            Self::Broken(_) | Self::Terminal(_) => ("INTERNAL", "INTERNAL", None),
         };
         let mut object = json!({ "code": code, "reason": reason, "message": message });
         if let Some(delay) = retry_after {

@@ -20,6 +20,10 @@ pub struct HealthArguments {
     /// One service, twinlock.v1.TwoStepService for instance; the whole server otherwise
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     service: String,
+    /// Whether the server answers at all, whatever it says of its store: for liveness, since no restart of the
+    /// server mends a store
+    #[arg(long)]
+    live: bool,
     #[command(flatten)]
     pub(super) connection: ConnectionArguments,
 }
@@ -32,5 +36,5 @@ pub(super) async fn health(arguments: HealthArguments, console: &Console) -> Res
         true => "Serving.",
         false => "Not serving: the server runs, but its store cannot be used. Its log says why.",
     })?;
-    Ok(serving)
+    Ok(serving || arguments.live)
 }

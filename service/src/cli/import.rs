@@ -84,8 +84,7 @@ impl ImportArguments {
     fn entries(&self) -> Result<(Format, Vec<Entry>), Failure> {
         let bytes = read(&self.file)?;
         let text = import::text(&bytes)?;
-        let format =
-            self.format.or_else(|| Format::detect(text)).ok_or(Unreadable::UnknownFormat)?;
+        let format = self.format.map_or_else(|| Format::detect(text), Ok)?;
         let key = self.key_file.as_deref().map(key).transpose()?;
         let found = import::read(format, text, &Hints { key, algorithm: self.algorithm })?;
         let ids = self.users.as_deref().map(mapping).transpose()?;

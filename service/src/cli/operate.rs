@@ -1,8 +1,9 @@
 //! The commands of whoever runs Twinlock: serve, init, doctor.
 
-use super::doctor;
-use crate::config::{self, Config, Loaded, Problem};
-use crate::{dataset, keyring, serve, telemetry};
+use super::{doctor, keys, restore, token};
+use crate::config::{Config, Loaded, Problem, Source};
+use crate::telemetry::{self, Traces};
+use crate::{dataset, keyring, serve};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +18,11 @@ pub enum OperatorCommand {
     Init(InitArguments),
     /// Say what is wrong with the configuration, the keyring and the store, and what to do
     Doctor(doctor::DoctorArguments),
+    Restore(restore::RestoreArguments),
+    /// The keys that seal what is kept: make, list, rotate and retire them
+    Keys(keys::KeysArguments),
+    /// Make a token for a caller
+    Token(token::TokenArguments),
 }
 
 /// Where the configuration comes from; a flag goes before the environment, and that before the file.
@@ -61,6 +67,9 @@ pub(super) fn run(command: OperatorCommand) -> ExitCode {
         OperatorCommand::Serve(arguments) => serve(arguments),
         OperatorCommand::Init(arguments) => init(&arguments),
         OperatorCommand::Doctor(arguments) => doctor::doctor(&arguments),
+        OperatorCommand::Restore(arguments) => restore::restore(&arguments),
+        OperatorCommand::Keys(arguments) => keys::keys(arguments),
+        OperatorCommand::Token(arguments) => token::token(arguments),
     }
 }
 
@@ -81,16 +90,25 @@ fn serve(arguments: ServeArguments) -> ExitCode {
         println!("The configuration is right.");
         return ExitCode::SUCCESS;
     }
-    done(start(&loaded))
+    done(start(&loaded, config.source()))
 }
 
-fn start(loaded: &Loaded) -> anyhow::Result<()> {
-    telemetry::start_log(&loaded.config.telemetry)?;
+fn start(loaded: &Loaded, source: Source) -> anyhow::Result<()> {
+    let runtime = Runtime::new()?;
+    let traces = {
+        let _within = runtime.enter();
+        telemetry::start_log(&loaded.config.telemetry)?
+    };
     for warning in loaded.config.warnings() {
         tracing::warn!("{warning}");
     }
-    let runtime = Runtime::new()?;
-    runtime.block_on(serve::serve(&loaded.config, loaded.nothing_configured))
+    let spans = traces.as_ref().map(Traces::sent);
+    let served = serve::serve(&loaded.config, loaded.nothing_configured, source, spans);
+    let served = runtime.block_on(served);
+    if let Some(traces) = traces {
+        traces.finish();
+    }
+    served
 }
 
 fn init(arguments: &InitArguments) -> ExitCode {
@@ -116,7 +134,7 @@ pub(super) fn run_to_end<T>(work: impl Future<Output = anyhow::Result<T>>) -> an
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-fn done(result: anyhow::Result<()>) -> ExitCode {
+pub(super) fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -127,10 +145,13 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
 }
 
 impl ConfigArguments {
+    fn source(&self) -> Source {
+        Source { file: self.config.clone(), overrides: self.set.clone() }
+    }
+
     /// Reads and checks the configuration; what is wrong is printed, all of it at once.
     pub(super) fn load(&self) -> Result<Loaded, ExitCode> {
-        let loaded = config::load(self.config.as_deref(), config::environment(), &self.set);
-        let loaded = loaded.map_err(|error| {
+        let loaded = self.source().load().map_err(|error| {
             eprintln!("twinlock: {error}");
             ExitCode::from(2)
         })?;

@@ -27,6 +27,21 @@ pub struct Loaded {
     pub nothing_configured: bool,
 }
 
+/// Where a configuration comes from, so that it can be read again.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub file: Option<PathBuf>,
+    /// Keys and values, from flags.
+    pub overrides: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads the configuration as it is now, with this process's environment.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        load(self.file.as_deref(), environment(), &self.overrides)
+    }
+}
+
 /// Why no configuration could be read. None of these quotes the value of a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -101,6 +116,8 @@ pub fn load(
 fn known() -> Known {
     let mut known = serde_json::json!(Config::default());
     known["caller"] = serde_json::json!([Caller::default()]);
+    // The one number without a default.
+    known["caller"][0]["uid"] = 0.into();
     known
 }
 
@@ -196,6 +213,7 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
 fn set(table: &mut Table, known: &Known, key: &str, text: &str) -> Result<(), ConfigError> {
     let kind = kind_of(key, known);
     let value = match kind {
+        Some(Known::Number(default)) if default.is_f64() => text.parse().ok().map(Value::Float),
         Some(Known::Number(_)) => text.parse().ok().map(Value::Integer),
         Some(Known::Bool(_)) => text.parse().ok().map(Value::Boolean),
         Some(Known::Array(_)) => {
@@ -254,6 +272,7 @@ fn conform(
                 conform(item, item_kind, &format!("{key}[{index}]"), names)
             })
         }
+        (Known::Number(default), Value::Float(_)) if default.is_f64() => Ok(()),
         (Known::Number(_), Value::Integer(number)) if u32::try_from(*number).is_ok() => Ok(()),
         (Known::Null | Known::String(_), Value::String(_))
         | (Known::Bool(_), Value::Boolean(_)) => Ok(()),
@@ -279,6 +298,7 @@ fn given(value: &Value) -> &'static str {
 fn wanted(known: &Known) -> &'static str {
     match known {
         Known::Null | Known::String(_) => "a string in quotes",
+        Known::Number(default) if default.is_f64() => "a number",
         Known::Number(_) => "a whole number from 0 to 4294967295",
         Known::Bool(_) => "true or false",
         Known::Array(_) => "a list",

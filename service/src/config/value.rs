@@ -71,6 +71,46 @@ impl fmt::Display for Listen {
     }
 }
 
+/// The permissions of a Unix socket, octal: `0660` lets its owner and its group connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SocketMode(u32);
+
+impl SocketMode {
+    /// The permission bits, at most 0o777.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether every user of this machine may connect, which takes the permission to write.
+    pub fn is_open_to_all(self) -> bool {
+        self.0 & 0o002 != 0
+    }
+}
+
+impl Default for SocketMode {
+    fn default() -> Self {
+        Self(0o660)
+    }
+}
+
+impl TryFrom<String> for SocketMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_octal =
+            [3, 4].contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+        let bits = u32::from_str_radix(&text, 8).ok().filter(|bits| is_octal && *bits <= 0o777);
+        bits.map(Self).ok_or_else(|| format!("{text:?} is not a mode; write it octal, as 0660"))
+    }
+}
+
+impl From<SocketMode> for String {
+    fn from(mode: SocketMode) -> Self {
+        format!("{:04o}", mode.0)
+    }
+}
+
 /// A value that never shows in logs, errors or a serialized configuration.
 #[derive(Clone, Deserialize)]
 #[serde(from = "String")]
@@ -223,6 +263,19 @@ mod tests {
             "http://localhost:80",
         ] {
             assert!(Listen::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn socket_modes_are_octal_permissions() {
+        let parsed = |text: &str| SocketMode::try_from(text.to_owned()).map(SocketMode::bits);
+        assert_eq!(parsed("0660"), Ok(0o660));
+        assert_eq!(parsed("600"), Ok(0o600));
+        assert_eq!(String::from(SocketMode::default()), "0660");
+        for text in
+            ["", "60", "0o660", "+660", "-660", "0888", "1777", "4660", "00660", "rw-rw----"]
+        {
+            assert!(parsed(text).is_err(), "{text:?}");
         }
     }
 

@@ -68,11 +68,12 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
+        let revoked = self.0.revoked(&request);
         let (call, request) = self.0.call(request)?;
         let after = input::optional(&request.after_event_id, EventId::parse).or_refuse()?;
         let watch = self.0.engine.watch_events(&call, after).await.or_refuse()?;
         let is_complete = watch.is_complete();
-        let mut answer = Response::new(events::stream(watch));
+        let mut answer = Response::new(events::stream(watch, revoked));
         if !is_complete {
             answer.metadata_mut().insert(MISSED_EVENTS, MetadataValue::from_static("true"));
         }

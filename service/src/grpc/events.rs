@@ -13,17 +13,32 @@ use twinlock_proto::v1;
 pub type Events = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
 
 /// Reads a watch as fast as the client does, and no faster: what the client leaves is left in the ring.
-pub fn stream(watch: Watch) -> Events {
-    let begin = (watch, VecDeque::new());
-    Box::pin(futures_util::stream::try_unfold(begin, |(mut watch, mut ready)| async move {
-        while ready.is_empty() {
-            ready.extend(watch.next().await.map_err(status)?);
-        }
-        let next: Option<Arc<Event>> = ready.pop_front();
-        Ok(next.map(|event| {
-            (v1::WatchEventsResponse { event: Some(message(&event)) }, (watch, ready))
-        }))
-    }))
+/// It ends with the status that `revoked` ends with.
+pub fn stream(watch: Watch, revoked: impl Future<Output = Status> + Send + 'static) -> Events {
+    let begin = (watch, VecDeque::new(), Box::pin(revoked));
+    Box::pin(futures_util::stream::try_unfold(
+        begin,
+        |(mut watch, mut ready, mut revoked)| async move {
+            tokio::select! {
+                // It goes first, or a watcher that is never done would never be told.
+                biased;
+                status = &mut revoked => return Err(status),
+                filled = fill(&mut ready, &mut watch) => filled.map_err(status)?,
+            }
+            Ok(ready.pop_front().map(|event| {
+                let answer = v1::WatchEventsResponse { event: Some(message(&event)) };
+                (answer, (watch, ready, revoked))
+            }))
+        },
+    ))
+}
+
+/// Waits for events, where none is left.
+async fn fill(ready: &mut VecDeque<Arc<Event>>, watch: &mut Watch) -> Result<(), Ended> {
+    while ready.is_empty() {
+        ready.extend(watch.next().await?);
+    }
+    Ok(())
 }
 
 fn status(ended: Ended) -> Status {

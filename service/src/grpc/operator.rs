@@ -1,15 +1,39 @@
 //! `OperatorService`: what whoever runs Twinlock does to a running server.
 
-use super::Context;
+mod backup;
+mod examine;
+mod keys;
+mod long_work;
+mod reseal;
+
 use super::parse::{Answer, OrRefuse, user, with};
-use tokio_stream::Empty;
+use super::{Context, status};
+use long_work::Parts;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 use twinlock_proto::v1;
 use twinlock_proto::v1::operator_service_server::OperatorService;
 
+/// How many walks over the store may be under way at once.
+const WALKS: usize = 4;
+
 /// The service.
 #[derive(Clone)]
-pub struct Operator(pub Context);
+pub struct Operator {
+    context: Context,
+    walks: Arc<Semaphore>,
+}
+
+impl Operator {
+    pub fn new(context: Context) -> Self {
+        Self { context, walks: Arc::new(Semaphore::new(WALKS)) }
+    }
+
+    fn walk(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.walks.clone().try_acquire_owned().map_err(|_| status::too_much_work())
+    }
+}
 
 #[tonic::async_trait]
 impl OperatorService for Operator {
@@ -17,9 +41,9 @@ impl OperatorService for Operator {
         &self,
         request: Request<v1::EraseUserRequest>,
     ) -> Answer<v1::EraseUserResponse> {
-        let (call, request) = self.0.call(request)?;
+        let (call, request) = self.context.call(request)?;
         let call = with(call, &request.request_id, None)?;
-        self.0.engine.erase_user(&call, user(&request.user_id)?).await.or_refuse()?;
+        self.context.engine.erase_user(&call, user(&request.user_id)?).await.or_refuse()?;
         Ok(Response::new(v1::EraseUserResponse {}))
     }
 
@@ -27,32 +51,37 @@ impl OperatorService for Operator {
         &self,
         request: Request<v1::ResetUserRequest>,
     ) -> Answer<v1::ResetUserResponse> {
-        let (call, request) = self.0.call(request)?;
+        let (call, request) = self.context.call(request)?;
         let call = with(call, &request.request_id, None)?;
         let user = user(&request.user_id)?;
-        self.0.engine.reset_user(&call, user, &request.why).await.or_refuse()?;
+        self.context.engine.reset_user(&call, user, &request.why).await.or_refuse()?;
         Ok(Response::new(v1::ResetUserResponse {}))
     }
 
-    type BackupStream = Empty<Result<v1::BackupResponse, Status>>;
+    type BackupStream = Parts<v1::BackupResponse>;
 
-    async fn backup(&self, _: Request<v1::BackupRequest>) -> Answer<Self::BackupStream> {
-        Err(not_yet("Copy the store while the server is stopped."))
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Answer<Self::BackupStream> {
+        Ok(Response::new(backup::stream(&self.context, request, self.walk()?).await?))
     }
 
-    type ResealStream = Empty<Result<v1::ResealResponse, Status>>;
+    type ResealStream = Parts<v1::ResealResponse>;
 
-    async fn reseal(&self, _: Request<v1::ResealRequest>) -> Answer<Self::ResealStream> {
-        Err(not_yet("Keep the older keys in the keyring."))
+    async fn reseal(&self, request: Request<v1::ResealRequest>) -> Answer<Self::ResealStream> {
+        Ok(Response::new(reseal::stream(&self.context, request, self.walk()?)?))
     }
 
-    type ExamineStream = Empty<Result<v1::ExamineResponse, Status>>;
+    type ListKeysStream = Parts<v1::ListKeysResponse>;
 
-    async fn examine(&self, _: Request<v1::ExamineRequest>) -> Answer<Self::ExamineStream> {
-        Err(not_yet("Run `twinlock doctor` where the store is."))
+    async fn list_keys(
+        &self,
+        request: Request<v1::ListKeysRequest>,
+    ) -> Answer<Self::ListKeysStream> {
+        Ok(Response::new(keys::stream(&self.context, request, self.walk()?)?))
     }
-}
 
-fn not_yet(meanwhile: &str) -> Status {
-    Status::unimplemented(format!("This release does not have the call. {meanwhile}"))
+    type ExamineStream = Parts<v1::ExamineResponse>;
+
+    async fn examine(&self, request: Request<v1::ExamineRequest>) -> Answer<Self::ExamineStream> {
+        Ok(Response::new(examine::stream(&self.context, request, self.walk()?)?))
+    }
 }

@@ -33,6 +33,12 @@ pub fn from_stranger(stranger: Stranger) -> Status {
     from_reason(stranger.reason(), &stranger.to_string(), None, None)
 }
 
+/// The status of long work that would be too much beside what is under way.
+pub fn too_much_work() -> Status {
+    let message = "Too many backups and examinations at once. Try again when one has ended.";
+    from_reason(Reason::Overloaded, message, Some(Duration::from_secs(10)), None)
+}
+
 fn from_reason(
     reason: Reason,
     message: &str,

@@ -47,16 +47,19 @@ pub(super) fn text<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Skipped> 
     })
 }
 
-/// The names of the first object's fields, to tell what it is.
-pub(super) fn fields(text: &str) -> Option<Vec<String>> {
+/// The names of the first object's fields, to tell what it is; none where it is no object.
+pub(super) fn fields(text: &str) -> Result<Vec<String>, Unreadable> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    let first = values.next()?.ok()?;
-    let first = match first.get().starts_with('[') {
-        true => *parts(first).ok()?.first()?,
-        false => first,
+    let first = values.next().transpose();
+    let first = first.map_err(|error| Unreadable::NotJson { line: error.line() })?;
+    let first = match first {
+        Some(list) if list.get().starts_with('[') => {
+            parts(list).unwrap_or_default().first().copied()
+        }
+        first => first,
     };
-    let fields: HashMap<String, IgnoredAny> = object(first).ok()?;
-    Some(fields.into_keys().collect())
+    let fields = first.and_then(|first| object::<HashMap<String, IgnoredAny>>(first).ok());
+    Ok(fields.unwrap_or_default().into_keys().collect())
 }
 
 /// Which line each part of a text begins in. Parts are asked for in their order.

@@ -40,8 +40,9 @@ fn user(value: &RawValue, lines: &mut Lines<'_>, entries: &mut Entries) {
     };
     for value in user.credentials.iter().flatten() {
         let credential = json::object::<Credential>(value);
+        let kind = credential.as_ref().ok().and_then(|credential| credential.kind.as_deref());
         // Passwords, recovery codes and passkeys are no authenticators.
-        if credential.as_ref().is_ok_and(|credential| credential.kind.as_deref() != Some("otp")) {
+        if credential.is_ok() && !matches!(kind, Some("otp" | "totp" | "hotp")) {
             continue;
         }
         let authenticator = credential.and_then(|credential| credential.authenticator());
@@ -99,6 +100,9 @@ struct CredentialData {
 
 impl Credential {
     fn authenticator(&self) -> Result<Authenticator, Skipped> {
+        if self.kind.as_deref() != Some("otp") {
+            return Err(Skipped::OldKeycloak);
+        }
         let data = self.credential_data.as_ref().ok_or(Skipped::Missing("credentialData"))?;
         let data: CredentialData = json::text(data)?;
         match data.sub_type.as_deref() {

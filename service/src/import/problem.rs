@@ -87,6 +87,8 @@ pub enum Skipped {
         "Vault did not tell the secret; it does so only in the answer to the creation of a key"
     )]
     NotTold,
+    #[error("it is of Keycloak 7 or older, which has another form; export from a newer one")]
+    OldKeycloak,
     #[error("Kratos did not tell the secret; ask with include_credential=totp")]
     NotIncluded,
     #[error("it is encrypted in a way that is not supported")]

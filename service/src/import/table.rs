@@ -4,11 +4,10 @@ use csv::{ReaderBuilder, StringRecord};
 
 use super::{Skipped, Unreadable};
 
-/// The columns of a text's first line, to tell what it is; `None` where that is no header of several.
-pub(super) fn header(text: &str) -> Option<Vec<String>> {
+/// The columns of a text's first line, to tell what it is.
+pub(super) fn header(text: &str) -> Vec<String> {
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-    let header = reader.headers().ok()?;
-    (header.len() > 1).then(|| header.iter().map(column).collect())
+    reader.headers().map(|header| header.iter().map(column).collect()).unwrap_or_default()
 }
 
 /// A CSV file with its columns named in the first line.

@@ -23,31 +23,32 @@ fn unreadable(format: Format, text: &str) -> Unreadable {
 #[test]
 fn formats_are_told_by_their_content() {
     for (text, expected) in [
-        (URI, Some(Format::Otpauth)),
-        ("\r\n OTPAUTH://totp/x", Some(Format::Otpauth)),
-        ("otpauth-migration://offline?data=x", Some(Format::GoogleAuthenticator)),
-        (r#"{"user_id":"a","otpauth_uri":"b"}"#, Some(Format::Otpauth)),
-        (r#"[{"user":"a","url":"b"}]"#, Some(Format::Otpauth)),
-        ("user_id,otpauth_uri\n", Some(Format::Otpauth)),
-        (r#"[{"model":"otp_totp.totpdevice","pk":1,"fields":{}}]"#, Some(Format::DjangoOtp)),
-        (r#"{"realm":"example","users":[]}"#, Some(Format::Keycloak)),
-        (r#"{"request_id":"x","data":{"url":"y"}}"#, Some(Format::Vault)),
-        (r#"[{"id":"x","credentials":{},"schema_id":"default"}]"#, Some(Format::Kratos)),
-        ("gAAAAABrBWQh", Some(Format::PrivacyIdea)),
-        ("<?xml version='1.0'?><KeyContainer/>", Some(Format::PrivacyIdea)),
-        ("a@b, TOTP1, 00, totp, 6, 30", Some(Format::PrivacyIdea)),
-        (r#"[{"serial":"x","otpkey":"00"}]"#, Some(Format::PrivacyIdea)),
-        ("user_id,device_name,secret_key\n", Some(Format::SuperTokens)),
-        (r#"{"user_id":"a","device_name":"b","secret_key":"c"}"#, Some(Format::SuperTokens)),
+        (URI, Ok(Format::Otpauth)),
+        ("\r\n OTPAUTH://totp/x", Ok(Format::Otpauth)),
+        ("otpauth-migration://offline?data=x", Ok(Format::GoogleAuthenticator)),
+        (r#"{"user_id":"a","otpauth_uri":"b"}"#, Ok(Format::Otpauth)),
+        (r#"[{"user":"a","url":"b"}]"#, Ok(Format::Otpauth)),
+        ("user_id,otpauth_uri\n", Ok(Format::Otpauth)),
+        (r#"[{"model":"otp_totp.totpdevice","pk":1,"fields":{}}]"#, Ok(Format::DjangoOtp)),
+        (r#"{"realm":"example","users":[]}"#, Ok(Format::Keycloak)),
+        (r#"{"request_id":"x","data":{"url":"y"}}"#, Ok(Format::Vault)),
+        (r#"[{"id":"x","credentials":{},"schema_id":"default"}]"#, Ok(Format::Kratos)),
+        ("gAAAAABrBWQh", Ok(Format::PrivacyIdea)),
+        ("<?xml version='1.0'?><KeyContainer/>", Ok(Format::PrivacyIdea)),
+        ("a@b, TOTP1, 00, totp, 6, 30", Ok(Format::PrivacyIdea)),
+        (r#"[{"serial":"x","otpkey":"00"}]"#, Ok(Format::PrivacyIdea)),
+        ("user_id,device_name,secret_key\n", Ok(Format::SuperTokens)),
+        (r#"{"user_id":"a","device_name":"b","secret_key":"c"}"#, Ok(Format::SuperTokens)),
         // Two could be meant, or none.
-        (r#"{"data":{},"url":"x"}"#, None),
-        (r#"{"realm":"example"}"#, None),
-        ("alice,bob\n", None),
-        ("{", None),
-        ("[", None),
-        ("[]", None),
-        ("", None),
-        ("\u{0}\u{1}", None),
+        (r#"{"data":{},"url":"x"}"#, Err(Unreadable::UnknownFormat)),
+        (r#"{"realm":"example"}"#, Err(Unreadable::UnknownFormat)),
+        ("alice,bob\n", Err(Unreadable::UnknownFormat)),
+        ("[]", Err(Unreadable::UnknownFormat)),
+        ("[5]", Err(Unreadable::UnknownFormat)),
+        ("", Err(Unreadable::UnknownFormat)),
+        ("\u{0}\u{1}", Err(Unreadable::UnknownFormat)),
+        ("{", Err(Unreadable::NotJson { line: 1 })),
+        ("[{},\n", Err(Unreadable::NotJson { line: 2 })),
     ] {
         assert_eq!(Format::detect(text), expected, "{text}");
     }
@@ -197,6 +198,10 @@ fn parts_of_other_types_are_told_one_by_one() {
     for format in [Format::Otpauth, Format::DjangoOtp, Format::Vault, Format::PrivacyIdea] {
         assert!(outcomes(format, &list).len() >= 6, "{format}");
     }
+    let old =
+        r#"{"users":[{"id":"a","credentials":[{"type":"totp","value":"x"},{"type":"password"}]}]}"#;
+    let said = "entry 1 (line 1): it is of Keycloak 7 or older, which has another form; export from a newer one";
+    assert_eq!(outcomes(Format::Keycloak, old), [said]);
     let users = r#"{"users":[null,5,{"credentials":5},{"credentials":[null,5,{"type":"otp"}]}]}"#;
     assert_eq!(outcomes(Format::Keycloak, users).len(), 6);
 }
@@ -261,5 +266,53 @@ fn no_problem_quotes_the_file() {
             }
         };
         assert!(!said.is_empty() && !said.contains(canary), "{text}: {said}");
+    }
+}
+
+#[test]
+fn samples_that_are_cut_or_damaged_anywhere_end_in_words() {
+    macro_rules! sample {
+        ($name:literal) => {
+            include_str!(concat!("../../../tests/tests/import/samples/", $name))
+        };
+    }
+    let samples = [
+        sample!("otpauth.jsonl"),
+        sample!("otpauth.csv"),
+        sample!("otpauth.txt"),
+        sample!("google-authenticator.txt"),
+        sample!("django-otp.json"),
+        sample!("keycloak.json"),
+        sample!("vault.json"),
+        sample!("kratos.json"),
+        sample!("privacyidea.pi"),
+        sample!("privacyidea.csv"),
+        sample!("privacyidea.xml"),
+        sample!("supertokens.csv"),
+        sample!("supertokens.json"),
+    ];
+    for sample in samples {
+        let whole = sample.trim_start_matches('\u{feff}');
+        let format = Format::detect(whole).expect("a known format");
+        let key = match format {
+            Format::PrivacyIdea if whole.starts_with('<') => sample!("privacyidea.xml.key"),
+            _ => sample!("privacyidea.pi.key"),
+        };
+        let key = Some(Zeroizing::new(key.to_owned()));
+        let hints = Hints { key, algorithm: Some(Algorithm::Sha1) };
+        let taken = |text: &str| {
+            let _ = Format::detect(text);
+            let found = read(format, text, &hints).unwrap_or_default();
+            let entries = assign(format, found, &Users::default()).expect("a known name");
+            entries.iter().filter(|entry| entry.taken.is_ok()).count()
+        };
+        let most = read(format, whole, &hints).expect("entries").len();
+        for offset in (0..whole.len()).step_by(3) {
+            // ASCII throughout, so that every offset is one of a character.
+            assert!(taken(&whole[..offset]) <= most);
+            let other = if whole.as_bytes()[offset] == b'"' { ',' } else { '"' };
+            let damaged = format!("{}{other}{}", &whole[..offset], &whole[offset + 1..]);
+            assert!(taken(&damaged) <= most + 1, "{damaged}");
+        }
     }
 }

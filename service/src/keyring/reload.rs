@@ -15,10 +15,22 @@ use twinlock_engine::seal::Keyring;
 /// When to ask the store again where it could not say whether the keyring belongs to it.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// When to go on with what a pass could not do, since others wrote to the same records.
+const UNFINISHED: Duration = Duration::from_secs(60);
+
 /// Reseals what former keys seal, now and whenever the keyring's file has changed. A file that cannot be used
 /// changes nothing: the keyring before stays in force, and the log and `/readyz` say why.
 pub fn follow(config: &config::Keyring, engine: Arc<Engine>) -> io::Result<()> {
     reseal(&engine);
+    let unfinished = engine.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(UNFINISHED).await;
+            if unfinished.resealing().is_unfinished() {
+                reseal(&unfinished);
+            }
+        }
+    });
     // What is in the environment stays as it is for as long as the process lives.
     if config.keys.is_some() {
         return Ok(());

@@ -3,6 +3,7 @@
 use super::json;
 use crate::callers::Stranger;
 use crate::errors;
+use crate::telemetry::Outcome;
 use axum::response::Response;
 use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -97,6 +98,11 @@ impl Failure {
     pub fn no_administrator() -> Self {
         let message = "Name the administrator in the header `Twinlock-Admin`.";
         Self::new(Reason::CallerUnauthenticated, message)
+    }
+
+    /// How the call ended, for whoever counts.
+    pub fn outcome(&self) -> Outcome {
+        self.reason.map_or(Outcome::Code(self.code), Outcome::Reason)
     }
 
     /// The answer.

@@ -68,6 +68,30 @@ pub static ROUTES: [Route; 19] = [
 ];
 
 impl Operation {
+    /// The name of the call in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenApi => "OpenApi",
+            Self::DescribeUser => "DescribeUser",
+            Self::Enroll => "Enroll",
+            Self::ConfirmEnrollment => "ConfirmEnrollment",
+            Self::Unenroll => "Unenroll",
+            Self::EvaluateLogin => "EvaluateLogin",
+            Self::Verify => "Verify",
+            Self::Elevate => "Elevate",
+            Self::CheckElevation => "CheckElevation",
+            Self::DropElevation => "DropElevation",
+            Self::RotateRecoveryKey => "RotateRecoveryKey",
+            Self::AcknowledgeRecoveryKey => "AcknowledgeRecoveryKey",
+            Self::SetPassword => "SetPassword",
+            Self::ClearPassword => "ClearPassword",
+            Self::UnenrollUser => "UnenrollUser",
+            Self::ClearBackoff => "ClearBackoff",
+            Self::ImportEnrollment => "ImportEnrollment",
+            Self::WatchEvents => "WatchEvents",
+        }
+    }
+
     /// The role that its callers need; `None` where anybody may call.
     pub fn role(self) -> Option<Role> {
         match self {

@@ -1,5 +1,5 @@
 //! What a connection may cost before its calls are known: those that never begin, never go on, or
-//! arrive when there is no room for them.
+//! stop being heard of.
 
 use std::io;
 use std::pin::Pin;
@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_stream::{Stream, StreamExt};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::transport::server::Connected;
 
-/// How long a client may take to begin, which is to send as many bytes as HTTP/2 does at the least, and
-/// as a call over HTTP/1 does. A client that means to call does so in one packet; one that holds sockets open does not.
+/// How long a client may take for the handshake of TLS, and after it to begin, which is to send as many
+/// bytes as HTTP/2 does at the least, and as a call over HTTP/1 does. A client that means to call does so
+/// in one packet; one that holds sockets open does not.
 pub const TO_BEGIN: Duration = Duration::from_secs(10);
 
 /// How often a client that says nothing is asked whether it is still there (a ping of HTTP/2, which
@@ -23,35 +23,12 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a connection may be silent, in both directions. Whoever answers pings never is for so long, so
-/// this ends the connections that cannot be pinged: those that stop after TLS's handshake, and of HTTP/1
-/// the idle ones and those that take no answers. An answer that goes on by itself, as a stream of events
-/// does, keeps its connection.
+/// this ends the connections that cannot be pinged: of HTTP/1 the idle ones and those that take no
+/// answers. An answer that goes on by itself, as a stream of events does, keeps its connection.
 const IDLE: Duration = Duration::from_secs(90);
 
 /// The preface of HTTP/2 (RFC 9113 section 3.4).
 const BEGUN_BYTES: usize = 24;
-
-/// How long to leave the clients waiting after a failure to accept one. There are no more file
-/// descriptors then, as a rule; trying again at once would only take the time of those that are served.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
-
-/// The connections that come in, each with the patience that it is owed; when the sender of `stopped` is
-/// dropped, there is none left for those that have not begun.
-pub fn guard<IO>(
-    incoming: impl Stream<Item = io::Result<IO>>,
-    stopped: watch::Receiver<()>,
-) -> impl Stream<Item = io::Result<Patient<IO>>> {
-    incoming.then(move |accepted| {
-        let stopped = stopped.clone();
-        async move {
-            if let Err(error) = &accepted {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(AFTER_FAILURE).await;
-            }
-            accepted.map(|io| Patient::new(io, stopped))
-        }
-    })
-}
 
 /// A connection that fails when nothing has passed through it for too long.
 pub struct Patient<IO> {
@@ -65,7 +42,8 @@ pub struct Patient<IO> {
 }
 
 impl<IO> Patient<IO> {
-    fn new(io: IO, mut stopped: watch::Receiver<()>) -> Self {
+    /// When the sender of `stopped` is dropped, there is no patience left for one that has not begun.
+    pub fn new(io: IO, mut stopped: watch::Receiver<()>) -> Self {
         let heard = Instant::now();
         let stopping = async move {
             let _ = stopped.changed().await;
@@ -171,6 +149,7 @@ impl<IO: Connected> Connected for Patient<IO> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::sleep;
 
     async fn read(patient: &mut Patient<impl AsyncRead + Unpin>) -> io::Result<usize> {
         patient.read(&mut [0; 64]).await

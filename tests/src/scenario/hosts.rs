@@ -3,6 +3,7 @@
 use super::Scenario;
 use crate::redis::{Program, Server as Redis};
 use crate::{Options, Server};
+use anyhow::Result;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -12,6 +13,8 @@ pub struct Hosts {
     shared: Mutex<HashMap<String, Arc<OnceLock<Arc<Server>>>>>,
     /// Where they keep their records, each of them in one of its own; `None` for the embedded store.
     redis: Option<Mutex<Vec<Redis>>>,
+    /// Addresses of servers that something else has started, by the scenario's name.
+    elsewhere: HashMap<String, String>,
 }
 
 impl Hosts {
@@ -20,8 +23,29 @@ impl Hosts {
         Self { redis: Some(Mutex::default()), ..Self::default() }
     }
 
+    /// Servers that something else has started, as `TWINLOCK_TEST_SERVERS` names them: a TOML file of scenarios'
+    /// names and addresses. None where it is not set.
+    pub fn elsewhere() -> Result<Option<Self>> {
+        let Some(file) = std::env::var_os("TWINLOCK_TEST_SERVERS") else { return Ok(None) };
+        let elsewhere = toml::from_str(&std::fs::read_to_string(file)?)?;
+        Ok(Some(Self { elsewhere, ..Self::default() }))
+    }
+
+    /// Whether a scenario has a server here; without any elsewhere, all have.
+    pub fn has(&self, name: &str) -> bool {
+        self.elsewhere.is_empty() || self.elsewhere.contains_key(name)
+    }
+
+    /// Whether the scenario's server listens on a Unix socket.
+    pub fn is_behind_a_socket(&self, name: &str) -> bool {
+        self.elsewhere.get(name).is_some_and(|address| address.starts_with("unix:"))
+    }
+
     /// A server for a scenario; one that restarts its server has it to itself.
     pub fn server(&self, scenario: &Scenario) -> Arc<Server> {
+        if let Some(address) = self.elsewhere.get(&scenario.name) {
+            return Arc::new(Server::elsewhere(address));
+        }
         if scenario.restarts() {
             return self.start(scenario);
         }

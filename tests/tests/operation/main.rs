@@ -3,6 +3,7 @@
 mod callers;
 mod dataset;
 mod full_disk;
+mod smoke_test;
 mod tls;
 
 use std::collections::BTreeSet;

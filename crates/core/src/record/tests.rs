@@ -104,8 +104,8 @@ fn record() -> impl Strategy<Value = Record> {
         (counter(), counter()),
         prop::collection::vec(elevation, 0..5),
         prop::collection::vec(receipt(), 0..5),
-        prop::option::of(timestamp()),
-        prop::option::of(timestamp()),
+        (prop::option::of(timestamp()), prop::option::of(timestamp())),
+        later(),
     )
         .prop_map(
             |(
@@ -116,8 +116,8 @@ fn record() -> impl Strategy<Value = Record> {
                 (second_factor_failures, password_failures),
                 elevations,
                 receipts,
-                enforced_since,
-                unenrolled_at,
+                (enforced_since, unenrolled_at),
+                later,
             )| Record {
                 authenticator,
                 pending,
@@ -129,8 +129,21 @@ fn record() -> impl Strategy<Value = Record> {
                 receipts,
                 enforced_since,
                 unenrolled_at,
+                later,
             },
         )
+}
+
+/// Fields of each wire type under numbers that are free.
+fn later() -> impl Strategy<Value = Later> {
+    let text = prop::collection::vec(any::<u8>(), 0..100);
+    let field = (11_u8..16, 0_usize..4, text).prop_map(|(number, kind, text)| match kind {
+        0 => vec![number << 3, 0xff, 0x01],
+        1 => [&[number << 3 | 1][..], &[7; 8]].concat(),
+        2 => [&[number << 3 | 2, text.len() as u8][..], &text].concat(),
+        _ => [&[number << 3 | 5][..], &[7; 4]].concat(),
+    });
+    prop::collection::vec(field, 0..3).prop_map(|fields| Later(fields.concat()))
 }
 
 proptest! {
@@ -216,4 +229,43 @@ fn the_oldest_of_33_elevations_goes() {
     assert!(record.elevation(&session(1), &policy, now).is_some());
     assert!(record.elevation(&session(32), &policy, now).is_some());
     assert_eq!(record.elevations.len(), MAX_ELEVATIONS);
+}
+
+#[test]
+fn what_a_later_release_keeps_outlives_a_change_and_keeps_the_record() {
+    let policy = Policy::default();
+    let now = Timestamp::from_secs(1_000_000);
+    // Number 11, a text; number 2047, a number; number 12, twice.
+    let later = b"\x5a\x05later\xf8\x7f\x01\x60\x01\x60\x02";
+    let mut before = Record { password: Some(Sealed(vec![1])), ..Record::default() }.encode();
+    before.splice(0..0, later[..7].iter().copied());
+    before.extend_from_slice(&later[7..]);
+
+    let mut record = Record::decode(&before).expect("a record");
+    assert!(record.later.is_some() && record.is_known());
+    record.password = None;
+    record.second_factor_failures = Counter::default().failed(now);
+    let record = record.tidied(&policy, now);
+    assert_eq!(record.expires_at(&policy), None);
+    let after = record.encode();
+    assert!(after.ends_with(later), "{after:?}");
+    assert_eq!(Record::decode(&after), Ok(record));
+}
+
+#[test]
+fn what_is_new_within_a_message_is_refused_rather_than_lost() {
+    let message = |number: u8, content: &[u8]| {
+        [&[number << 3 | 2, content.len() as u8][..], content].concat()
+    };
+    let new = b"\x40\x01";
+    for number in [1, 2, 3, 5, 6, 7, 8] {
+        assert_eq!(Record::decode(&message(number, new)), Err(NotARecord), "within {number}");
+    }
+    for number in [1, 2] {
+        let parameters = message(2, b"\x08\x01\x10\x06\x18\x1e\x20\x01");
+        assert_eq!(Record::decode(&message(number, &parameters)), Err(NotARecord));
+    }
+    for broken in [&b"\x5b"[..], b"\x5a\x05late", b"\x5d123", b"\x59", b"\x58", b"\xff"] {
+        assert_eq!(Record::decode(broken), Err(NotARecord), "{broken:?}");
+    }
 }

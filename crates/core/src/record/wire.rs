@@ -1,7 +1,11 @@
 //! The record as a protobuf message. Numbers are never used again for something else.
+//!
+//! What a later release adds gets a number of the record's own, never one of a message within it: the former
+//! is kept by a release that does not know it, and the latter refused.
 
+use super::fields::Fields;
 use super::{
-    Authenticator, Digest, Elevation, Method, NotARecord, Pending, Record, Recovery, Sealed,
+    Authenticator, Digest, Elevation, Later, Method, NotARecord, Pending, Record, Recovery, Sealed,
 };
 use crate::backoff::Counter;
 use crate::receipt::{Kept, Receipt};
@@ -11,11 +15,46 @@ use prost::Message;
 use std::time::Duration;
 
 pub(super) fn encode(record: &Record) -> Vec<u8> {
-    WireRecord::from(record).encode_to_vec()
+    let mut bytes = WireRecord::from(record).encode_to_vec();
+    bytes.extend_from_slice(&record.later.0);
+    bytes
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, NotARecord> {
-    WireRecord::decode(bytes).map_err(|_| NotARecord)?.try_into()
+    let later = later(bytes)?;
+    let record: Record = WireRecord::decode(bytes).map_err(|_| NotARecord)?.try_into()?;
+    Ok(Record { later, ..record })
+}
+
+/// The fields of a record that are not known here; an error where one is within what is known.
+fn later(bytes: &[u8]) -> Result<Later, NotARecord> {
+    let mut later = Vec::new();
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => closed(field.content, 4, Some(2))?,
+            2 => closed(field.content, 5, Some(2))?,
+            3 | 5 | 6 | 7 => closed(field.content, 3, None)?,
+            8 => closed(field.content, 7, None)?,
+            4 | 9 | 10 => {}
+            _ => later.extend_from_slice(field.bytes),
+        }
+    }
+    Ok(Later(later))
+}
+
+/// Makes sure that a message has no number but those up to the last, and its parameters none but theirs.
+fn closed(message: &[u8], last: u64, parameters: Option<u64>) -> Result<(), NotARecord> {
+    let mut fields = Fields(message);
+    while let Some(field) = fields.next()? {
+        if field.number > last {
+            return Err(NotARecord);
+        }
+        if Some(field.number) == parameters {
+            closed(field.content, 3, None)?;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -189,6 +228,7 @@ impl TryFrom<WireRecord> for Record {
             receipts: wire.receipts.into_iter().map(Receipt::try_from).collect::<Result<_, _>>()?,
             enforced_since: wire.enforced_since.map(Timestamp::from_millis),
             unenrolled_at: wire.unenrolled_at.map(Timestamp::from_millis),
+            later: Later::default(),
         })
     }
 }

@@ -120,8 +120,6 @@ impl<R: Read + Seek> Verified<R> {
     /// Writes the backup into a store. The marker comes last: whatever ends it early, the store answers
     /// as incomplete, and the restore can be run again.
     ///
-    /// Tells how many records are written, again and again.
-    ///
     /// # Errors
     /// Where it is refused, and nothing was written; or [`RestoreError::BrokenOff`].
     pub async fn restore(
@@ -129,21 +127,15 @@ impl<R: Read + Seek> Verified<R> {
         target: &mut dyn Target,
         keyring: &Keyring,
         allowed: Allowed,
-        tell: impl FnMut(u64),
     ) -> Result<Outcome, RestoreError> {
         let plan = self.plan(target, keyring, allowed).await?;
         let removed = plan.found.inside;
-        let written = self.write(target, &plan, tell).await;
+        let written = self.write(target, &plan).await;
         let written = written.map_err(|error| RestoreError::BrokenOff(Box::new(error)))?;
         Ok(Outcome { written, removed })
     }
 
-    async fn write(
-        &mut self,
-        target: &mut dyn Target,
-        plan: &Plan,
-        mut tell: impl FnMut(u64),
-    ) -> Result<u64, RestoreError> {
+    async fn write(&mut self, target: &mut dyn Target, plan: &Plan) -> Result<u64, RestoreError> {
         if plan.removes {
             target.clear(&self.contents().scope.clone()).await?;
         }
@@ -160,7 +152,6 @@ impl<R: Read + Seek> Verified<R> {
             }
             written += batch.len() as u64;
             target.put(batch).await?;
-            tell(written);
         }
         target.mark(&plan.marker).await?;
         Ok(written)

@@ -25,6 +25,9 @@ const AT_ONCE: usize = 10;
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How many records one round reseals; their names are kept in memory.
 const ROUND: usize = 65_536;
+/// How many rounds follow the one that named all that was left. What they find was sealed meanwhile, by a
+/// replica that has not taken the keyring yet: it reseals that itself when it has, and until then there is no end.
+const ROUNDS_AFTER: u32 = 2;
 /// How often a record is tried that others write to at the same time. The next round tries it again.
 const TRIES: u32 = 8;
 /// How long the store may take for one answer.
@@ -126,19 +129,24 @@ impl Engine {
     async fn rounds(self: &Arc<Self>, pace: Pace) {
         let mut left = HashMap::new();
         let mut pause = FIRST_PAUSE;
+        let mut after = 0;
         loop {
             let keyring = self.keyring();
             match self.round(&keyring, &mut left, pace).await {
-                Ok(Round::NothingLeft) => {
-                    report(&keyring, &left);
+                Ok(Round::DidAll) if after < ROUNDS_AFTER => {
+                    (after, pause) = (after + 1, FIRST_PAUSE)
+                }
+                Ok(Round::DidPart) => pause = FIRST_PAUSE,
+                Ok(ended @ (Round::DidAll | Round::NothingLeft)) => {
+                    report(&keyring, &left, matches!(ended, Round::NothingLeft));
                     if self.finish(&keyring) {
                         return;
                     }
                     // Another keyring may open what the one before could not.
                     left.clear();
+                    after = 0;
                     self.resealing.send_modify(|progress| progress.left.clear());
                 }
-                Ok(Round::Again) => pause = FIRST_PAUSE,
                 Err(error) => {
                     tracing::warn!(%error, "resealing waits for the store");
                     self.resealing.send_modify(|progress| {
@@ -195,7 +203,7 @@ impl Engine {
                 sleep_until(next).await;
             }
         }
-        Ok(Round::Again)
+        Ok(if due.len() < ROUND { Round::DidAll } else { Round::DidPart })
     }
 
     async fn renew_markers(&self, keyring: &Keyring) -> Result<(), Error> {
@@ -295,8 +303,12 @@ impl Engine {
 }
 
 enum Round {
+    /// There was nothing to do.
     NothingLeft,
-    Again,
+    /// All that it found was tried.
+    DidAll,
+    /// There was more than one round takes.
+    DidPart,
 }
 
 enum Outcome {
@@ -323,7 +335,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn report(keyring: &Keyring, left: &HashMap<RecordKey, KeyId>) {
+fn report(keyring: &Keyring, left: &HashMap<RecordKey, KeyId>, nothing_else: bool) {
     let mut counts: BTreeMap<KeyId, u64> = BTreeMap::new();
     left.values().for_each(|key| *counts.entry(*key).or_default() += 1);
     for (key, records) in counts {
@@ -333,7 +345,12 @@ fn report(keyring: &Keyring, left: &HashMap<RecordKey, KeyId>) {
             "records cannot be resealed: they are damaged, or of a later release; the key must stay"
         );
     }
-    if left.is_empty() {
-        tracing::info!(key = %keyring.primary(), "no former key seals anything");
+    match (left.is_empty(), nothing_else) {
+        (true, true) => tracing::info!(key = %keyring.primary(), "no former key seals anything"),
+        (_, false) => tracing::info!(
+            key = %keyring.primary(),
+            "resealed, but other replicas still seal under a former key: they lack the new keyring"
+        ),
+        (false, true) => {}
     }
 }

@@ -150,6 +150,9 @@ impl<'a> Report<'a> {
             (Outcome::NotTried, Some(_)) => return None,
             (Outcome::Imported, Some(remark)) => format!("imported; {remark}"),
             (Outcome::AlreadyEnrolled, _) => "enrolled already, left alone".into(),
+            (Outcome::Failed(why), _) if self.stopped.as_ref() == Some(why) => {
+                "failed, for the reason at the end".into()
+            }
             (outcome, _) => format!("{}: {}", outcome.name(), outcome.why().unwrap_or_default()),
         };
         let called = entry.called.as_ref().map_or_else(String::new, |called| format!(", {called}"));

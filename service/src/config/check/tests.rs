@@ -137,6 +137,11 @@ fn telemetry_is_readable() {
     assert_eq!(problems(|it| it.telemetry.log = "info,h2=warn".into()), NONE);
     let endpoint = |text: &str| problems(|it| it.telemetry.otlp_endpoint = Some(text.into()));
     assert_eq!(endpoint("127.0.0.1:4317"), ["telemetry.otlp_endpoint"]);
+    for sample in [-0.1, 1.1, f64::NAN] {
+        let wrong = problems(|it| it.telemetry.otlp_sample = sample);
+        assert_eq!(wrong, ["telemetry.otlp_sample"]);
+    }
+    assert_eq!(problems(|it| it.telemetry.otlp_sample = 0.25), NONE);
     assert_eq!(endpoint("http://127.0.0.1:4317"), NONE);
 }
 
@@ -372,7 +377,7 @@ fn a_certificate_is_a_credential_where_certificates_are_asked_for() {
 }
 
 #[test]
-fn callers_share_neither_names_nor_credentials() {
+fn callers_share_no_credentials() {
     let second = |name: &str, token_sha256: &str| {
         problems(|it| {
             it.callers = vec![
@@ -383,8 +388,55 @@ fn callers_share_neither_names_nor_credentials() {
     };
     let other = "0".repeat(64);
     assert_eq!(second("jobs", &other), NONE);
-    assert_eq!(second("shop", &other), ["caller[1].name"]);
+    assert_eq!(second("shop", &other), NONE, "as while a token is replaced");
     assert_eq!(second("jobs", &TOKEN_SHA256.to_uppercase()), ["caller[1].token_sha256"]);
+}
+
+#[test]
+fn entries_of_one_name_have_the_same_rights() {
+    let second = |change: fn(&mut Caller)| {
+        problems(|it| {
+            let mut second = Caller { token_sha256: Some("0".repeat(64)), ..caller() };
+            change(&mut second);
+            it.callers = vec![caller(), second];
+        })
+    };
+    assert_eq!(second(|it| it.roles = vec![Role::Admin]), ["caller[1].name"]);
+    assert_eq!(second(|it| it.namespace = "other".into()), ["caller[1].name"]);
+}
+
+#[test]
+fn a_user_is_a_credential_on_a_socket() {
+    let user = |listen: Listen, uid: u32| {
+        problems(|it| {
+            it.server.listen = listen;
+            it.callers.push(Caller { token_sha256: None, uid: Some(uid), ..caller() });
+        })
+    };
+    let socket = || Listen::Unix("twinlock.sock".into());
+    assert_eq!(user(socket(), 1000), NONE);
+    assert_eq!(user(socket(), 0), NONE);
+    assert_eq!(user(Listen::Tcp("127.0.0.1:6238".into()), 1000), ["caller[0].uid"]);
+    assert_eq!(user(socket(), 65534), ["caller[0].uid"]);
+}
+
+#[test]
+fn names_of_certificates_are_single_and_differ() {
+    let names = |names: &[&str]| {
+        problems(|it| {
+            tls(it);
+            it.server.tls_client_ca = Some("ca.pem".into());
+            let named = |name: &&str| Caller {
+                token_sha256: None,
+                san: Some((*name).to_owned()),
+                ..caller()
+            };
+            it.callers = names.iter().map(named).collect();
+        })
+    };
+    assert_eq!(names(&["shop.internal", "spiffe://a/b", "spiffe://a/B"]), NONE);
+    assert_eq!(names(&["shop.internal", "Shop.Internal"]), ["caller[1].san"]);
+    assert_eq!(names(&["*.internal"]), ["caller[0].san"]);
 }
 
 #[test]

@@ -54,12 +54,12 @@ fn every_default_is_the_documented_one() {
         known,
         serde_json::json!({
             "server": {
-                "listen": "127.0.0.1:6238", "deadline": "5s", "tls_cert": null, "tls_key": null,
-                "tls_client_ca": null, "insecure": false,
+                "listen": "127.0.0.1:6238", "socket_mode": "0660", "deadline": "5s",
+                "tls_cert": null, "tls_key": null, "tls_client_ca": null, "insecure": false,
             },
             "telemetry": {
                 "listen": "127.0.0.1:9238", "log": "info", "log_format": "text",
-                "otlp_endpoint": null,
+                "otlp_endpoint": null, "otlp_sample": 1.0,
             },
             "store": {
                 "kind": "embedded", "path": "./twinlock-data",
@@ -90,10 +90,11 @@ fn every_default_is_the_documented_one() {
             "audit": { "path": null },
             "webhook": { "url": null, "secret": null, "events": [] },
             "caller": [{
-                "name": "", "token_sha256": null, "san": null, "roles": ["product"],
+                "name": "", "token_sha256": null, "san": null, "uid": 0, "roles": ["product"],
                 "namespace": "default",
             }],
-        })
+        }),
+        "`uid` has no default: it is a number here to show its kind"
     );
 }
 
@@ -147,6 +148,22 @@ fn every_key_can_be_set_by_its_variable() -> Outcome {
         variables += 1;
     }
     assert!(variables > 40, "{variables}");
+    Ok(())
+}
+
+#[test]
+fn a_share_is_a_fraction_and_nothing_else_is() -> Outcome {
+    let share = |file: &str, env: &[(&str, &str)]| {
+        loaded(file, env, &[]).map(|loaded| loaded.config.telemetry.otlp_sample)
+    };
+    assert_eq!(share("[telemetry]\notlp_sample = 0.25", &[])?, 0.25);
+    assert_eq!(share("[telemetry]\notlp_sample = 1", &[])?, 1.0);
+    assert_eq!(share("", &[("TWINLOCK_TELEMETRY__OTLP_SAMPLE", "0.5")])?, 0.5);
+    assert!(share("[totp]\ndigits = 6.0", &[]).is_err());
+    for variable in [("TWINLOCK_TOTP__DIGITS", "6.0"), ("TWINLOCK_TELEMETRY__OTLP_SAMPLE", "half")]
+    {
+        assert!(share("", &[variable]).is_err(), "{variable:?}");
+    }
     Ok(())
 }
 
@@ -399,7 +416,7 @@ fn the_page_of_the_configuration_has_every_key_and_no_other() -> Outcome {
         let row = rows.remove(&key).ok_or_else(|| format!("{key} is missing"))?;
         let default = match kind {
             _ if key == "argon2.concurrency" => "number of cores".into(),
-            _ if key == "caller.name" => "none".into(),
+            _ if ["caller.name", "caller.uid"].contains(&key.as_str()) => "none".into(),
             Known::Null => "none".into(),
             other => format!("`{other}`"),
         };

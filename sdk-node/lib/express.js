@@ -1,0 +1,32 @@
+'use strict';
+
+const { TwinlockError } = require('./errors.js').classes;
+const http = require('./http.js');
+
+function secondStep(options) {
+  return guard((request) => http.secondStep(options, request));
+}
+
+function elevationRequired(options) {
+  return guard((request) => http.elevationRequired(options, request));
+}
+
+function errorHandler() {
+  return (error, request, response, next) => {
+    if (!(error instanceof TwinlockError) || response.headersSent) {
+      next(error);
+      return;
+    }
+    const { status, headers, body } = http.answer(error);
+    response.status(status).set(headers).json(body);
+  };
+}
+
+/** Goes on after the work, and nowhere where it failed. Express 4 knows nothing of promises. */
+function guard(work) {
+  return (request, response, next) => {
+    work(request).then(() => next(), next);
+  };
+}
+
+module.exports = { elevationRequired, errorHandler, secondStep };

@@ -1,0 +1,39 @@
+/**
+ * Hooks for Fastify 4 and 5.
+ *
+ * @example
+ * ```js
+ * const account = { client, user: (request) => request.session.userId, session: (request) => request.session.sessionId };
+ * fastify.setErrorHandler(errorHandler());
+ * fastify.post('/login/code', { preHandler: secondStep(account) }, async () => ({ loggedIn: true }));
+ * fastify.post('/payout', { preHandler: elevationRequired({ ...account, maxAgeMs: 60_000 }) }, payOut);
+ * ```
+ *
+ * @packageDocumentation
+ */
+
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { ElevationRequiredOptions, Passed, SecondStepOptions } from './http.js';
+
+export type { ElevationRequiredOptions, Passed, SecondStepOptions };
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Of `twinlock/fastify`. */
+    twinlock?: Passed;
+  }
+}
+
+/** For `preHandler`: goes on with a verified proof, in `request.twinlock.verified`; else throws the error. */
+export function secondStep(options: SecondStepOptions<FastifyRequest>): (request: FastifyRequest) => Promise<void>;
+
+/** For `preHandler`: goes on with an elevated session, in `request.twinlock.elevation`; else throws the error. */
+export function elevationRequired(
+  options: ElevationRequiredOptions<FastifyRequest>,
+): (request: FastifyRequest) => Promise<void>;
+
+/**
+ * For `setErrorHandler`: answers a `TwinlockError` as JSON, `{ reason, message, retryAfterMs }`, and leaves other errors
+ * to the handler around it. The statuses are those of `twinlock/express`.
+ */
+export function errorHandler(): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply;

@@ -1,0 +1,25 @@
+'use strict';
+
+const { TwinlockError } = require('./errors.js').classes;
+const http = require('./http.js');
+
+function secondStep(options) {
+  return async (request) => http.secondStep(options, request);
+}
+
+function elevationRequired(options) {
+  return async (request) => http.elevationRequired(options, request);
+}
+
+function errorHandler() {
+  return (error, request, reply) => {
+    // To throw it is to leave it to the handler around this one.
+    if (!(error instanceof TwinlockError)) {
+      throw error;
+    }
+    const { status, headers, body } = http.answer(error);
+    return reply.code(status).headers(headers).send(body);
+  };
+}
+
+module.exports = { elevationRequired, errorHandler, secondStep };

@@ -1,0 +1,33 @@
+import type { Client, Elevation, RecoveryKey, TotpCode, VerifyResponse } from './index.js';
+
+type Awaitable<T> = T | Promise<T>;
+
+/** How a middleware finds out what to ask. A visitor without an id is refused, as one without elevation is. */
+export interface SecondStepOptions<Request> {
+  client: Client;
+  /** The stable id of the user who has passed the first step. Take it from your session, never from the form. */
+  user: (request: Request) => Awaitable<string | null | undefined>;
+  /** The id of the session that logs in, which the proof then elevates; none where this is left out. */
+  session?: (request: Request) => Awaitable<string | null | undefined>;
+  /** What the user presents; `totpCode` or `recoveryKey` of the parsed body where this is left out. */
+  proof?: (request: Request) => Awaitable<TotpCode | RecoveryKey>;
+}
+
+/** How a middleware finds out whose elevation to ask for. */
+export interface ElevationRequiredOptions<Request> {
+  client: Client;
+  /** The stable id of the user who is logged in. */
+  user: (request: Request) => Awaitable<string | null | undefined>;
+  /** The id of the login session. */
+  session: (request: Request) => Awaitable<string | null | undefined>;
+  /** How old the proof may be, in milliseconds, where that is stricter than its own lifetime. */
+  maxAgeMs?: number;
+}
+
+/** What the middlewares leave on a request. */
+export interface Passed {
+  /** Of `secondStep`: show `recoveryKey`, if there is one, before anything else. */
+  verified?: VerifyResponse;
+  /** Of `elevationRequired`. */
+  elevation?: Elevation;
+}

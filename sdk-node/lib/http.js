@@ -1,0 +1,74 @@
+'use strict';
+
+// What the middlewares have in common: what is asked of a request, and what a browser is told of an error.
+
+const {
+  classes: { BlockedError, ElevationRequiredError, ProofError, StateError, UnavailableError },
+} = require('./errors.js');
+
+/** Verifies the proof in a request's body. */
+async function secondStep({ client, user, session, proof = proofOf }, request) {
+  const userId = given(await user(request));
+  const sessionId = session && given(await session(request));
+  const answer = await client.verify({ userId, sessionId, ...(await proof(request)), client: context(request) });
+  request.twinlock = { ...request.twinlock, verified: answer };
+}
+
+/** Goes on only with an elevated session. */
+async function elevationRequired({ client, user, session, maxAgeMs }, request) {
+  const userId = given(await user(request));
+  const sessionId = given(await session(request));
+  const elevation = await client.checkElevation({ userId, sessionId, maxAgeMs });
+  request.twinlock = { ...request.twinlock, elevation };
+}
+
+/** A visitor who is nobody yet is no failure of the program. */
+function given(id) {
+  if (id === undefined || id === null || id === '') {
+    throw new ElevationRequiredError('Log in first.', { reason: 'ELEVATION_REQUIRED', code: 'PERMISSION_DENIED' });
+  }
+  return id;
+}
+
+/** What a form or a JSON body presents. Neither is a proof that cannot be one. */
+function proofOf({ body }) {
+  const { totpCode, recoveryKey } = body ?? {};
+  return totpCode || !recoveryKey ? { totpCode: totpCode ?? '' } : { recoveryKey };
+}
+
+function context(request) {
+  return { ipAddress: request.ip, userAgent: request.headers['user-agent'] };
+}
+
+/** The HTTP answer to an error. What is not the browser's fault is not told to it. */
+function answer(error) {
+  const status = statusOf(error);
+  const headers = { 'Cache-Control': 'no-store' };
+  if (status === 500) {
+    return { status, headers, body: { reason: 'INTERNAL', message: 'Something went wrong. Try again later.' } };
+  }
+  const { reason, message, retryAfterMs } = error;
+  if (retryAfterMs !== undefined && (status === 429 || status === 503)) {
+    headers['Retry-After'] = String(Math.ceil(retryAfterMs / 1000));
+  }
+  const told = error instanceof UnavailableError ? 'This does not work just now. Try again later.' : message;
+  return { status, headers, body: { reason, message: told, retryAfterMs } };
+}
+
+function statusOf(error) {
+  if (error instanceof ProofError) {
+    return error.reason === 'MALFORMED_CODE' ? 400 : 401;
+  }
+  if (error instanceof BlockedError) {
+    return 429;
+  }
+  if (error instanceof ElevationRequiredError) {
+    return 403;
+  }
+  if (error instanceof StateError) {
+    return 409;
+  }
+  return error instanceof UnavailableError ? 503 : 500;
+}
+
+module.exports = { answer, elevationRequired, secondStep };

@@ -1,0 +1,492 @@
+/**
+ * Two-step verification: a {@link Client} of a Twinlock server, and the functions that need none, {@link totp} and
+ * {@link recovery}.
+ *
+ * Times are `Date`s. Durations are numbers of milliseconds, and their names end in `Ms`. What is not accepted is an
+ * error that is thrown, a {@link TwinlockError}; nothing returns `false` for a proof.
+ *
+ * @packageDocumentation
+ */
+
+export * as totp from './totp.js';
+export * as recovery from './recovery.js';
+export { Backoff, type BackoffOptions } from './backoff.js';
+export * from './errors.js';
+
+/** How to reach a server, and as whom. */
+export interface ClientOptions {
+  /**
+   * `http://127.0.0.1:6238`, `127.0.0.1:6238` for the same, `https://host:port` for TLS, or `unix:/path/to/socket`.
+   * Where it is left out, the environment variable `TWINLOCK_ADDRESS`, else the first of these.
+   */
+  address?: string;
+  /**
+   * The caller's bearer token, where the server has callers configured. Where it is left out, the environment variable
+   * `TWINLOCK_TOKEN`, if any.
+   */
+  token?: string;
+  /**
+   * The deadline of a whole call, its repeats included, in milliseconds: 5,000 by default, at most a day. A watch is
+   * bound by it only until it opens.
+   */
+  timeoutMs?: number;
+  /** For `https` addresses alone. */
+  tls?: TlsOptions;
+}
+
+/** Certificates, as PEM: a text or its bytes. */
+export interface TlsOptions {
+  /** Who may vouch for the server; the operating system's authorities where it is left out. */
+  ca?: string | Uint8Array;
+  /** The client's own certificate, where the server asks for one. Together with `key`. */
+  cert?: string | Uint8Array;
+  /** The private key of `cert`. */
+  key?: string | Uint8Array;
+}
+
+/** What every call takes beside its request. */
+export interface CallOptions {
+  /**
+   * Ends the call: its promise is rejected with the signal's reason. The server may have done what it was asked for;
+   * call again with the same `requestId` to get the answer.
+   */
+  signal?: AbortSignal;
+  /** Another deadline for this call alone, in milliseconds. */
+  timeoutMs?: number;
+}
+
+/** How identity was proved. `UNKNOWN` is one that this release does not know. */
+export type Method = 'TOTP' | 'RECOVERY_KEY' | 'PASSWORD' | 'ASSERTED' | 'UNKNOWN';
+
+/** Where an attempt came from, for the audit trail alone: it changes no decision. */
+export interface ClientContext {
+  ipAddress?: string;
+  userAgent?: string;
+}
+
+/** What most requests have. */
+export interface UserRequest {
+  /**
+   * The stable id of the user in your user table, 1 to 255 bytes. It is compared byte by byte: "Alice" and "alice" are
+   * two users.
+   */
+  userId: string;
+}
+
+/** A request that changes something, and that can be repeated. */
+export interface RepeatableRequest extends UserRequest {
+  /**
+   * 16 to 64 random printable ASCII characters, made by your backend: within ten minutes, the same id gets the same
+   * answer, a new recovery key included. The client makes one where it is left out, and repeats a call whose answer was
+   * lost. Give your own where you want to repeat the call yourself.
+   */
+  requestId?: string;
+  /** Where the attempt came from, for the audit trail. */
+  client?: ClientContext;
+}
+
+/** A request that is about a login session of your product. */
+export interface SessionRequest extends RepeatableRequest {
+  /** Names the session: your own id of it, or a hash of that; 1 to 512 bytes. */
+  sessionId: string;
+}
+
+/** A code of the authenticator app. */
+export interface TotpCode {
+  /** 6 to 8 digits, as they were typed. */
+  totpCode: string;
+  recoveryKey?: undefined;
+  password?: undefined;
+  passwordHash?: undefined;
+  asserted?: undefined;
+}
+
+/** The recovery key. */
+export interface RecoveryKey {
+  totpCode?: undefined;
+  /** As it was typed: case, spaces and hyphens do not matter. */
+  recoveryKey: string;
+  password?: undefined;
+  passwordHash?: undefined;
+  asserted?: undefined;
+}
+
+/** The password, before enrollment. */
+export interface Password {
+  totpCode?: undefined;
+  recoveryKey?: undefined;
+  password: string;
+  /** The verifier of your own user table, a PHC or bcrypt string; left out where `setPassword` stored one. */
+  passwordHash?: string;
+  asserted?: undefined;
+}
+
+/** Your word that you have just proved the user's identity, before enrollment and if the configuration allows it. */
+export interface Asserted {
+  totpCode?: undefined;
+  recoveryKey?: undefined;
+  password?: undefined;
+  passwordHash?: undefined;
+  /** How you proved it, for the audit trail: "password", "saml", "ldap". */
+  asserted: string;
+}
+
+/** See {@link Client.enroll}. */
+export interface EnrollRequest extends SessionRequest {
+  /** What the app shows, 1 to 255 bytes; the user id where it is left out. */
+  accountName?: string;
+}
+
+/** See {@link Client.enroll}. What is secret in it is not enumerable: neither `console.log` nor `JSON` shows it. */
+export interface EnrollResponse {
+  /** Base32, without padding. */
+  readonly secret: string;
+  /** The `otpauth://` URI that the app reads. */
+  readonly otpauthUri: string;
+  /** The same as a QR code: a complete SVG document. */
+  readonly qrSvg: string;
+  /** When the enrollment lapses if it is not confirmed. */
+  expireTime: Date;
+}
+
+/** See {@link Client.confirmEnrollment}. */
+export interface ConfirmEnrollmentRequest extends SessionRequest {
+  totpCode: string;
+}
+
+/** A new recovery key. It is shown in this answer and never again, and not enumerable. */
+export interface RecoveryKeyResponse {
+  /** Five groups of five characters. */
+  readonly recoveryKey: string;
+  /** Names the key, for {@link Client.acknowledgeRecoveryKey}. */
+  recoveryKeyCreateTime: Date;
+}
+
+/** See {@link Client.confirmEnrollment}. */
+export interface ConfirmEnrollmentResponse extends RecoveryKeyResponse {
+  enrollTime: Date;
+}
+
+/** See {@link Client.describeUser}. */
+export interface DescribeUserResponse {
+  enrolled: boolean;
+  enrollTime?: Date;
+  /** Set while an enrollment waits to be confirmed. */
+  pendingExpireTime?: Date;
+  recoveryKeyCreateTime?: Date;
+  recoveryKeyAcknowledged: boolean;
+  hasPassword: boolean;
+  /** Of codes and recovery keys. */
+  secondFactorBackoff: FailureCounter;
+  passwordBackoff: FailureCounter;
+}
+
+/** One of a user's two failure counters. */
+export interface FailureCounter {
+  /** Consecutive failures since the last success. */
+  failures: number;
+  /** Until when attempts are refused unread. The end of the year 9999 stands for a lock that only an administrator ends. */
+  blockedUntil?: Date;
+}
+
+/** See {@link Client.evaluateLogin}. */
+export interface EvaluateLoginRequest extends RepeatableRequest {
+  /**
+   * `FORM`: a login form, which can ask for a second step. `BASIC`: basic authentication, or another way in that
+   * cannot. `RECOVERY_ADMIN`: the product's emergency administrator.
+   */
+  channel: 'FORM' | 'BASIC' | 'RECOVERY_ADMIN';
+  /** What the user may do in the product, in its own words ("system-admin"). */
+  authorities?: readonly string[];
+  /** The path that the login is for; it matters to the allowlist of `BASIC`. */
+  resource?: string;
+}
+
+/** See {@link Client.evaluateLogin}. */
+export interface EvaluateLoginResponse {
+  /** `ALLOW`: log in. `VERIFY`: ask for a code or the recovery key. `ENROLL`: set-up first. `DENY`: refuse. */
+  decision: 'ALLOW' | 'VERIFY' | 'ENROLL' | 'DENY';
+  /** Why, in UPPER_SNAKE_CASE. */
+  reason: string;
+  /** True in exactly one answer for a user who newly owes an enrollment: tell them by email. */
+  notify: boolean;
+  /** True where nobody has said that the current recovery key is stored: offer a new one. */
+  remindRecoveryKey: boolean;
+}
+
+/** See {@link Client.verify}. Exactly one proof is given. */
+export type VerifyRequest = RepeatableRequest & {
+  /** The session that logs in; where given, the same proof elevates it. */
+  sessionId?: string;
+} & (TotpCode | RecoveryKey);
+
+/** See {@link Client.verify}; `method` tells whether there is a new recovery key. */
+export type VerifyResponse = {
+  verifyTime: Date;
+  /** Set where a session was given, unless the configuration keeps logins from elevating. */
+  elevation?: Elevation;
+} & NewKey;
+
+/** Whether the proof used a recovery key up. If so, show the new one before anything else. */
+export type NewKey =
+  | ({ method: 'RECOVERY_KEY' } & RecoveryKeyResponse)
+  | { method: Exclude<Method, 'RECOVERY_KEY'>; readonly recoveryKey?: undefined; recoveryKeyCreateTime?: undefined };
+
+/** See {@link Client.elevate}. Exactly one proof is given. */
+export type ElevateRequest = SessionRequest & (TotpCode | RecoveryKey | Password | Asserted);
+
+/** See {@link Client.elevate}. */
+export type ElevateResponse = { elevation: Elevation } & (
+  | RecoveryKeyResponse
+  | { readonly recoveryKey?: undefined; recoveryKeyCreateTime?: undefined }
+);
+
+/** A session's recent proof of identity. */
+export interface Elevation {
+  method: Method;
+  elevateTime: Date;
+  expireTime: Date;
+}
+
+/** See {@link Client.checkElevation}. */
+export interface CheckElevationRequest extends UserRequest {
+  sessionId: string;
+  /** How old the proof may be, in milliseconds, where that is stricter than its own lifetime. */
+  maxAgeMs?: number;
+}
+
+/** See {@link Client.dropElevation}: one session, or all of them. */
+export type DropElevationRequest = UserRequest &
+  ({ sessionId: string; allSessions?: false } | { sessionId?: undefined; allSessions: true });
+
+/** See {@link Client.acknowledgeRecoveryKey}. */
+export interface AcknowledgeRecoveryKeyRequest extends UserRequest {
+  /** Of the answer that showed the key. */
+  recoveryKeyCreateTime: Date;
+}
+
+/** See {@link Client.setPassword}: the password, or a verifier of it that you have already. */
+export type SetPasswordRequest = UserRequest &
+  (
+    | { password: string; passwordHash?: undefined }
+    | {
+        password?: undefined;
+        /** A PHC string (argon2id, argon2i, scrypt, pbkdf2), a bcrypt string, or Django's pbkdf2 and argon2 forms. */
+        passwordHash: string;
+      }
+  );
+
+/** What an administrator of the product asks for, with a code of their own. */
+export interface AdministratorRequest extends RepeatableRequest {
+  adminUserId: string;
+  /** The administrator's own code. A recovery key does not do. */
+  totpCode: string;
+}
+
+/** See {@link Client.importEnrollment}. */
+export interface ImportEnrollmentRequest extends UserRequest {
+  /** A complete `otpauth://totp/` URI: secret, algorithm, digits and period are kept as they are. */
+  otpauthUri: string;
+  requestId?: string;
+  /** Whether to make a recovery key now. */
+  issueRecoveryKey?: boolean;
+}
+
+/** See {@link Client.watchEvents}. */
+export interface WatchEventsRequest {
+  /** Everything after this event, as far as it is kept; from now on where it is left out. */
+  afterEventId?: string;
+}
+
+/** One thing that happened. It never holds a secret, a code, a key or a password. */
+export interface Event {
+  /** Greater in later events: two whole numbers with a hyphen between them, compared in this order. */
+  eventId: string;
+  eventTime: Date;
+  /** In UPPER_SNAKE_CASE, such as `VERIFIED`. */
+  type: string;
+  userId?: string;
+  /** Who did it, where that is somebody else. */
+  actorId?: string;
+  /** The authenticated caller of the API. */
+  caller?: string;
+  method?: Method;
+  reason?: string;
+  client?: ClientContext;
+  /** Whose user it is. */
+  namespace?: string;
+}
+
+/**
+ * What happens, as it happens. It ends when the loop that reads it does, when its signal says so, and with the client.
+ */
+export interface EventWatch extends AsyncIterableIterator<Event> {
+  /** Whether events after `afterEventId` are no longer kept. Known after the first event. */
+  readonly missedEvents: boolean | undefined;
+  return(): Promise<IteratorResult<Event, undefined>>;
+}
+
+/** A request without its user's session. */
+export interface OperatorRequest extends UserRequest {
+  requestId?: string;
+}
+
+/**
+ * A client of a server. One is enough for a whole process; it connects when it is first needed, and again after a
+ * connection broke off. An idle one does not keep the process alive.
+ *
+ * Calls whose answer was lost are repeated within their deadline, at most twice, and only where that is safe: reads, and
+ * calls with a request id.
+ *
+ * Every method rejects with a {@link TwinlockError}, or with the reason of the signal that ended it.
+ *
+ * @example
+ * ```js
+ * const client = new Client({ address: 'https://twinlock.internal:6238', token });
+ * try {
+ *   const { recoveryKey } = await client.verify({ userId, sessionId, totpCode });
+ * } catch (error) {
+ *   if (error instanceof ProofError) askAgain(error.message, error.retryAfterMs);
+ *   else if (error instanceof BlockedError) wait(error.retryAfterMs);
+ *   else throw error;
+ * }
+ * ```
+ */
+export class Client implements AsyncDisposable {
+  /**
+   * Prepares a client; nothing is connected yet.
+   *
+   * @throws {RequestError} where an option is unknown or not of its form.
+   */
+  constructor(options?: ClientOptions);
+
+  /** The address of the server, as it was given. */
+  readonly address: string;
+
+  /**
+   * Starts an enrollment, which {@link confirmEnrollment} completes from the same session. An authenticator that is
+   * active stays so until then.
+   *
+   * @throws {ElevationRequiredError} Elevate the session first.
+   */
+  enroll(request: EnrollRequest, options?: CallOptions): Promise<EnrollResponse>;
+
+  /**
+   * Proves that the app holds the secret, and turns two-step verification on.
+   *
+   * @throws {ProofError} The code is not accepted.
+   * @throws {StateError} `NO_PENDING_ENROLLMENT`: begin again.
+   */
+  confirmEnrollment(request: ConfirmEnrollmentRequest, options?: CallOptions): Promise<ConfirmEnrollmentResponse>;
+
+  /**
+   * Turns two-step verification off.
+   *
+   * @throws {ElevationRequiredError} Elevate the session first, by code or recovery key.
+   */
+  unenroll(request: SessionRequest, options?: CallOptions): Promise<void>;
+
+  /** What is known of a user. Somebody unknown is an empty answer. */
+  describeUser(request: UserRequest, options?: CallOptions): Promise<DescribeUserResponse>;
+
+  /** Decides what a login that has passed its first step still owes. */
+  evaluateLogin(request: EvaluateLoginRequest, options?: CallOptions): Promise<EvaluateLoginResponse>;
+
+  /**
+   * Checks the second step of a login. A recovery key is used up by it, and the answer has the next one.
+   *
+   * @throws {ProofError} `INVALID_CODE`, `CODE_ALREADY_USED` (with `retryAfterMs`) or `MALFORMED_CODE`.
+   * @throws {BlockedError} Nothing was looked at: too many failures before.
+   * @throws {StateError} `NOT_ENROLLED`: start the login again.
+   */
+  verify(request: VerifyRequest, options?: CallOptions): Promise<VerifyResponse>;
+
+  /**
+   * Proves identity again, so that one session may do sensitive things for a while.
+   *
+   * @throws {ProofError} What was presented is not accepted.
+   * @throws {BlockedError} Nothing was looked at: too many failures before.
+   * @throws {StateError} `SECOND_FACTOR_REQUIRED`: the user is enrolled, so ask for a code.
+   */
+  elevate(request: ElevateRequest, options?: CallOptions): Promise<ElevateResponse>;
+
+  /**
+   * Whether a session is elevated now.
+   *
+   * @throws {ElevationRequiredError} It is not.
+   */
+  checkElevation(request: CheckElevationRequest, options?: CallOptions): Promise<Elevation>;
+
+  /** Ends a session's elevation, at logout for instance, or those of all. It is never repeated by the client. */
+  dropElevation(request: DropElevationRequest, options?: CallOptions): Promise<void>;
+
+  /**
+   * Replaces the recovery key.
+   *
+   * @throws {ElevationRequiredError} Elevate the session first, by code or recovery key.
+   */
+  rotateRecoveryKey(request: SessionRequest, options?: CallOptions): Promise<RecoveryKeyResponse>;
+
+  /** Records that the user has said that the key is stored safely. It is never repeated by the client. */
+  acknowledgeRecoveryKey(request: AcknowledgeRecoveryKeyRequest, options?: CallOptions): Promise<void>;
+
+  /** Stores a password to elevate with before enrollment. It is never repeated by the client. */
+  setPassword(request: SetPasswordRequest, options?: CallOptions): Promise<void>;
+
+  /** Forgets it. It is never repeated by the client. */
+  clearPassword(request: UserRequest, options?: CallOptions): Promise<void>;
+
+  /**
+   * Turns two-step verification off for another user, who lost both the app and the recovery key.
+   *
+   * @throws {ProofError} The administrator's code is not accepted.
+   * @throws {StateError} `SELF_UNENROLL`, `ADMIN_NOT_ENROLLED`, `USER_NOT_FOUND` or `NOT_ENROLLED`.
+   */
+  unenrollUser(request: AdministratorRequest, options?: CallOptions): Promise<void>;
+
+  /** Ends a user's wait or lock, with the same proof. */
+  clearBackoff(request: AdministratorRequest, options?: CallOptions): Promise<void>;
+
+  /**
+   * Takes over an authenticator that another system enrolled. A recovery key is in the answer where one was asked for.
+   *
+   * @throws {StateError} `ALREADY_ENROLLED`.
+   */
+  importEnrollment(
+    request: ImportEnrollmentRequest & { issueRecoveryKey: true },
+    options?: CallOptions,
+  ): Promise<RecoveryKeyResponse>;
+  importEnrollment(request: ImportEnrollmentRequest, options?: CallOptions): Promise<RecoveryKeyResponse | undefined>;
+
+  /**
+   * What happens to the users of the caller's namespace. The call is sent when the first event is asked for. It ends
+   * with an {@link UnavailableError} where it was read too slowly (`RESOURCE_EXHAUSTED`) and where the server stops:
+   * then watch again after the last `eventId`.
+   *
+   * @example
+   * ```js
+   * for await (const event of client.watchEvents({ afterEventId })) {
+   *   console.log(event.eventTime, event.type, event.userId);
+   * }
+   * ```
+   */
+  watchEvents(request?: WatchEventsRequest, options?: CallOptions): EventWatch;
+
+  /** Forgets a user whom the product has deleted, so that a reused id inherits nothing. Needs the role `operator`. */
+  eraseUser(request: OperatorRequest, options?: CallOptions): Promise<void>;
+
+  /** Unenrolls a user without an administrator's proof, and says why. Needs the role `operator`. */
+  resetUser(request: OperatorRequest & { why: string }, options?: CallOptions): Promise<void>;
+
+  /**
+   * Whether the server says that a service can be used now: all of it, or `twinlock.v1.TwoStepService` for instance
+   * (gRPC health checking). It is asked once.
+   */
+  checkHealth(request?: { service?: string }, options?: CallOptions): Promise<boolean>;
+
+  /** Refuses new calls, ends the watches, and waits for the calls that are under way. Then the connection is closed. */
+  close(): Promise<void>;
+
+  /** The same, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}

@@ -1,0 +1,37 @@
+// The middleware in Express 5 and in Express 4.
+
+import { once } from 'node:events';
+import { describe } from 'node:test';
+import express5 from 'express';
+import express4 from 'express4';
+import { elevationRequired, errorHandler, secondStep } from 'twinlock/express';
+import { testSite } from './frameworks.mjs';
+
+for (const [name, express] of Object.entries({ express5, express4 })) {
+  describe(name, () => testSite((client) => start(express, client)));
+}
+
+async function start(express, client) {
+  const account = { client, user: (request) => request.get('user'), session: async (request) => request.get('session') };
+  const app = express();
+  app.use(express.json());
+  app.post('/login/code', secondStep(account), (request, response) => {
+    const { method, recoveryKey } = request.twinlock.verified;
+    response.json({ method, recoveryKey });
+  });
+  app.post('/payout', elevationRequired(account), (request, response) => {
+    response.json({ paid: true, method: request.twinlock.elevation.method });
+  });
+  app.post('/fresh', elevationRequired({ ...account, maxAgeMs: 3000 }), (request, response) => response.json({}));
+  app.post('/broken', () => {
+    throw new Error('broken');
+  });
+  app.use(errorHandler());
+  app.use((error, request, response, next) => response.status(error.message === 'broken' ? 418 : 500).end());
+  const listener = app.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  return {
+    address: `http://127.0.0.1:${listener.address().port}`,
+    close: () => new Promise((resolve) => listener.close(resolve)),
+  };
+}

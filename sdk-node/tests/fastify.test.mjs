@@ -1,0 +1,30 @@
+// The hooks in Fastify.
+
+import { describe } from 'node:test';
+import fastify from 'fastify';
+import { elevationRequired, errorHandler, secondStep } from 'twinlock/fastify';
+import { testSite } from './frameworks.mjs';
+
+describe('fastify', () => testSite(start));
+
+async function start(client) {
+  const account = { client, user: (request) => request.headers.user, session: async (request) => request.headers.session };
+  const app = fastify();
+  app.setErrorHandler((error, request, reply) => reply.code(error.message === 'broken' ? 418 : 500).send());
+  app.register(async (site) => {
+    site.setErrorHandler(errorHandler());
+    site.post('/login/code', { preHandler: secondStep(account) }, async (request) => {
+      const { method, recoveryKey } = request.twinlock.verified;
+      return { method, recoveryKey };
+    });
+    site.post('/payout', { preHandler: elevationRequired(account) }, async (request) => {
+      return { paid: true, method: request.twinlock.elevation.method };
+    });
+    site.post('/fresh', { preHandler: elevationRequired({ ...account, maxAgeMs: 3000 }) }, async () => ({}));
+    site.post('/broken', async () => {
+      throw new Error('broken');
+    });
+  });
+  const address = await app.listen({ port: 0, host: '127.0.0.1' });
+  return { address, close: () => app.close() };
+}

@@ -1,0 +1,116 @@
+// What the tests of the middlewares share: a user who logs in to a site that has one of the frameworks.
+
+import assert from 'node:assert/strict';
+import { after, before, it } from 'node:test';
+import { Client } from 'twinlock';
+import { Server } from './server.mjs';
+import { calm, enrolled } from './user.mjs';
+
+/**
+ * Tests a site that `start` makes of a client, and that has these pages, for the user and the session that the headers
+ * name: POST /login/code, POST /payout (elevated), POST /fresh (elevated within the last three seconds), GET /broken.
+ */
+export function testSite(start) {
+  let server;
+  let client;
+  let site;
+
+  before(async () => {
+    server = await Server.start({ file: 'backoff.initial = "20s"' });
+    client = new Client({ address: server.address, timeoutMs: 2000 });
+    site = await start(client);
+  });
+
+  after(async () => {
+    await site.close();
+    await client.close();
+    await server.close();
+  });
+
+  async function post(path, { user, session, body = {} }) {
+    const headers = { 'content-type': 'application/json', ...(user && { user }), ...(session && { session }) };
+    const answer = await fetch(site.address + path, { method: 'POST', headers, body: JSON.stringify(body) });
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, body: text.startsWith('{') ? JSON.parse(text) : text };
+  }
+
+  it('lets a right code in, once, and elevates the session', async () => {
+    const { app } = await enrolled(client, 'alice');
+    await calm(app);
+    const account = { user: 'alice', session: 'web' };
+    const before = await post('/payout', account);
+    assert.deepEqual([before.status, before.body.reason], [403, 'ELEVATION_REQUIRED']);
+    const login = await post('/login/code', { ...account, body: { totpCode: app.code() } });
+    assert.deepEqual([login.status, login.body], [200, { method: 'TOTP' }]);
+    assert.deepEqual((await post('/payout', account)).body, { paid: true, method: 'TOTP' });
+    assert.equal((await post('/payout', { ...account, session: 'other' })).status, 403);
+    assert.equal((await post('/fresh', account)).status, 200);
+    await new Promise((resolve) => setTimeout(resolve, 3100));
+    assert.equal((await post('/fresh', account)).status, 403);
+    const again = await post('/login/code', { ...account, body: { totpCode: app.code() } });
+    assert.deepEqual([again.status, again.body.reason], [401, 'CODE_ALREADY_USED']);
+    assert(again.body.retryAfterMs > 0);
+    assert.equal(again.headers.get('cache-control'), 'no-store');
+  });
+
+  it('takes a recovery key, and gives the next one', async () => {
+    const { recoveryKey } = await enrolled(client, 'bob');
+    const account = { user: 'bob', session: 'web' };
+    const login = await post('/login/code', { ...account, body: { totpCode: '', recoveryKey } });
+    assert.equal(login.status, 200);
+    assert.match(login.body.recoveryKey, /^(.{5}-){4}.{5}$/);
+    assert.notEqual(login.body.recoveryKey, recoveryKey);
+  });
+
+  it('says how long to wait', async () => {
+    const { app } = await enrolled(client, 'carol');
+    const guess = { user: 'carol', session: 'web', body: { totpCode: app.wrongCode() } };
+    for (let failure = 0; failure < 2; failure += 1) {
+      const wrong = await post('/login/code', guess);
+      assert.deepEqual([wrong.status, wrong.body.reason], [401, 'INVALID_CODE']);
+      assert.equal(wrong.body.message, 'This is not right. Check it and try again.');
+    }
+    const blocked = await post('/login/code', guess);
+    assert.deepEqual([blocked.status, blocked.body.reason], [429, 'BACKOFF']);
+    assert(blocked.body.retryAfterMs > 0 && blocked.body.retryAfterMs <= 20_000);
+    assert.equal(blocked.headers.get('retry-after'), String(Math.ceil(blocked.body.retryAfterMs / 1000)));
+  });
+
+  it('refuses what no app shows, and forms that are none', async () => {
+    await enrolled(client, 'dave');
+    const bodies = [{}, { totpCode: 123456 }, { totpCode: ['123456'] }, { totpCode: { a: 1 } }, { recoveryKey: 'K' }, []];
+    for (const body of bodies) {
+      const answer = await post('/login/code', { user: 'dave', session: 'web', body });
+      assert.deepEqual([answer.status, answer.body.reason], [400, 'MALFORMED_CODE'], JSON.stringify(body));
+    }
+  });
+
+  it('lets nobody through who is nobody, or not enrolled', async () => {
+    for (const path of ['/login/code', '/payout']) {
+      const answer = await post(path, { body: { totpCode: '123456' } });
+      assert.deepEqual([answer.status, answer.body.message], [403, 'Log in first.']);
+    }
+    const unknown = await post('/login/code', { user: 'nobody', session: 'web', body: { totpCode: '123456' } });
+    assert.deepEqual([unknown.status, unknown.body.reason], [409, 'NOT_ENROLLED']);
+  });
+
+  it('tells a browser nothing of what is not its fault', async () => {
+    const answer = await post('/payout', { user: 'u'.repeat(300), session: 'web' });
+    assert.equal(answer.status, 500);
+    assert.deepEqual(answer.body, { reason: 'INTERNAL', message: 'Something went wrong. Try again later.' });
+  });
+
+  it('leaves other errors to others', async () => {
+    const answer = await post('/broken', {});
+    assert.equal(answer.status, 418);
+  });
+
+  it('lets nobody in without a verdict', async () => {
+    await server.kill();
+    for (const path of ['/login/code', '/payout']) {
+      const answer = await post(path, { user: 'alice', session: 'web', body: { totpCode: '123456' } });
+      assert.equal(answer.status, 503);
+      assert.deepEqual(answer.body, { reason: 'UNAVAILABLE', message: 'This does not work just now. Try again later.' });
+    }
+  });
+}

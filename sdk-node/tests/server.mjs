@@ -1,0 +1,89 @@
+// The real server as a process of its own, on free ports of loopback, with a directory of its own.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export const repository = fileURLToPath(new URL('../..', import.meta.url));
+const binary = process.env.TWINLOCK_BINARY ?? join(repository, 'target/debug/twinlock');
+
+/** The environment without what configures Twinlock. */
+export function bareEnvironment(more = {}) {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('TWINLOCK_'));
+  return { ...Object.fromEntries(kept), ...more };
+}
+
+export class Server {
+  #arguments = [];
+  #process;
+
+  /** Makes a new dataset and starts a server on it. `file` is the text of its configuration. */
+  static async start({ file, listen = '127.0.0.1:0' } = {}) {
+    const server = new Server();
+    server.directory = mkdtempSync(join(tmpdir(), 'twinlock-node-'));
+    server.listen = listen;
+    if (file !== undefined) {
+      writeFileSync(join(server.directory, 'twinlock.toml'), file);
+      server.#arguments.push('--config', 'twinlock.toml');
+    }
+    const place = { cwd: server.directory, env: bareEnvironment(), stdio: 'pipe' };
+    execFileSync(binary, ['init', '--new-dataset', ...server.#arguments], place);
+    await server.#start();
+    return server;
+  }
+
+  async #start() {
+    const log = openSync(join(this.directory, 'log'), 'a');
+    const probes = ['--set', 'telemetry.listen=127.0.0.1:0'];
+    this.#process = spawn(binary, ['serve', ...this.#arguments, '--listen', this.listen, ...probes], {
+      cwd: this.directory,
+      env: bareEnvironment(),
+      stdio: ['ignore', 'pipe', log],
+    });
+    closeSync(log);
+    for await (const line of createInterface({ input: this.#process.stdout })) {
+      this.address = /is listening on (\S+)/.exec(line)?.[1] ?? this.address;
+      if (line.includes('Probes are on')) {
+        this.#process.stdout.resume();
+        this.#process.unref();
+        this.#process.stdout.unref();
+        return;
+      }
+    }
+    throw new Error(`twinlock serve ended: ${this.log()}`);
+  }
+
+  log() {
+    return readFileSync(join(this.directory, 'log'), 'utf8');
+  }
+
+  /** Kills it at once, as `kill -9` does. */
+  async kill() {
+    await this.#end('SIGKILL');
+  }
+
+  /** Kills it and starts it on the same data. */
+  async restart() {
+    await this.kill();
+    await this.#start();
+  }
+
+  async #end(signal) {
+    const { exitCode, signalCode } = this.#process;
+    if (exitCode === null && signalCode === null) {
+      this.#process.ref();
+      const ended = once(this.#process, 'exit');
+      this.#process.kill(signal);
+      await ended;
+    }
+  }
+
+  async close() {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}

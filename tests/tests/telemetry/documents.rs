@@ -1,0 +1,109 @@
+//! docs/telemetry.md, the dashboard and the alerts speak of the metrics that there are, and of all of them.
+
+use super::Page;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use twinlock_tests::Server;
+
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(file(path)).expect("a file of the project")
+}
+
+/// The metrics of the page for users: names, with their types and labels.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let text = read("docs/telemetry.md");
+    let (_, metrics) = text.split_once("## Metrics").expect("a chapter");
+    let (metrics, _) = metrics.split_once("\n## ").expect("an end");
+    let rows = metrics.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, labels, meaning] = cells[..] else { panic!("four cells: {row}") };
+        assert!(meaning.ends_with('.'), "{row}");
+        let labels = labels.split(", ").map(|label| label.trim_matches('`').to_owned());
+        let labels = labels.filter(|label| !label.is_empty()).collect();
+        (name.trim_matches('`').to_owned(), (kind.to_owned(), labels))
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn each_metric_is_documented_and_each_documented_one_is_there() {
+    let server = Server::start_default();
+    let client = &mut server.client().await;
+    twinlock_tests::User::enroll(client, "ann").await;
+    let page = Page::of(&server);
+    let documented = documented();
+    let told: BTreeMap<&str, &str> =
+        documented.iter().map(|(name, (kind, _))| (name.as_str(), kind.as_str())).collect();
+    assert_eq!(told, page.families());
+    for sample in page.samples.keys() {
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| {
+            let family = name.strip_suffix(end)?;
+            documented.get(family).filter(|(kind, _)| kind == "histogram")
+        });
+        let (_, known) = family.or(documented.get(name)).expect(sample);
+        let labels = labels.trim_end_matches('}').split("\",").filter(|label| !label.is_empty());
+        let labels = labels.map(|label| label.split('=').next().unwrap_or_default().to_owned());
+        let labels: BTreeSet<String> = labels.filter(|label| label != "le").collect();
+        assert_eq!(&labels, known, "{sample}");
+    }
+}
+
+/// The names of metrics in an expression.
+fn metrics_in(expression: &str) -> BTreeSet<String> {
+    let words = expression.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+    let names = words.filter(|word| word.starts_with("twinlock_") || word.starts_with("process_"));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn dashboard_and_alerts_use_what_is_documented() {
+    let documented = documented();
+    let is_known = |name: &str| {
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().any(|end| {
+            let family = name.strip_suffix(end).and_then(|family| documented.get(family));
+            family.is_some_and(|(kind, _)| kind == "histogram")
+        });
+        of_histogram || documented.get(name).is_some_and(|(kind, _)| kind != "histogram")
+    };
+    let dashboard: Value =
+        serde_json::from_str(&read("helm/twinlock/files/dashboard.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let shown: BTreeSet<String> =
+        targets.flat_map(|target| metrics_in(target["expr"].as_str().expect("an expr"))).collect();
+    assert!(shown.len() > 30, "{shown:?}");
+    let watched = metrics_in(&read("helm/twinlock/files/alerts.yaml"));
+    assert!(watched.len() > 12, "{watched:?}");
+    for name in shown.iter().chain(&watched) {
+        assert!(is_known(name), "{name} is not documented");
+    }
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len());
+}
+
+#[test]
+fn each_alert_is_documented_and_tested() {
+    let alerts = read("helm/twinlock/files/alerts.yaml");
+    let alerts: BTreeSet<&str> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let page = read("docs/telemetry.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `Twinlock"));
+    let told: BTreeSet<String> =
+        rows.filter_map(|row| Some(format!("Twinlock{}", row.split_once('`')?.0))).collect();
+    assert_eq!(alerts.iter().map(|it| (*it).to_owned()).collect::<BTreeSet<_>>(), told);
+    let tests = read("tests/tests/telemetry/alerts.test.yaml");
+    for alert in alerts {
+        let named = format!("alertname: {alert}\n");
+        let mut fires = tests.split(&named).skip(1);
+        assert!(fires.any(|rest| rest.trim_start().starts_with("exp_alerts")), "{alert}");
+        assert!(tests.contains(&format!("alertname: {alert} }}")), "{alert} is quiet at times");
+    }
+}

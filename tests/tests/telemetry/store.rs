@@ -1,0 +1,74 @@
+//! What goes wrong around the server shows: its store, its clock, its certificate.
+
+use super::until;
+use std::io::Write;
+use std::net::TcpStream;
+use twinlock_tests::redis::{Program, Server as Redis};
+use twinlock_tests::{Options, Server, User, reason};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_off_and_a_store_that_is_lost_show() {
+    let redis = Redis::start(Program::Redis, &[]);
+    let options = Options::default().over_redis(&redis.url()).clock_ahead(90);
+    let server = tokio::task::spawn_blocking(|| Server::start(options)).await.expect("it starts");
+    let mut client = server.client().await;
+    let user = User::enroll(&mut client, "ann").await;
+    let page = until(&server, "the store is usable", |page| {
+        page.value("twinlock_store_state{state=\"usable\"}") == 1.0
+    });
+    let offset = page.await.value("twinlock_clock_offset_seconds");
+    assert!((-91.0..=-89.0).contains(&offset), "the store is behind: {offset}");
+
+    redis.command("FLUSHALL");
+    let call = client.verify(user.verify(user.code(0))).await.expect_err("nobody is known");
+    assert_eq!(reason(&call), "STORE_INCOMPLETE");
+    let page = until(&server, "the marker is lost", |page| {
+        page.value("twinlock_store_state{state=\"incomplete\"}") == 1.0
+    });
+    let page = page.await;
+    assert_eq!(page.value("twinlock_store_state{state=\"usable\"}"), 0.0);
+    assert_eq!(
+        page.value("twinlock_store_errors_total{operation=\"load\",kind=\"incomplete\"}"),
+        1.0
+    );
+
+    drop(redis);
+    let gone = client.verify(user.verify(user.code(0))).await.expect_err("no store");
+    assert_eq!(reason(&gone), "STORE_UNAVAILABLE");
+    until(&server, "the store is gone", |page| {
+        let errors = ["timeout", "unavailable"].map(|kind| {
+            let labels = format!("operation=\"load\",kind=\"{kind}\"");
+            page.value(&format!("twinlock_store_errors_total{{{labels}}}"))
+        });
+        page.value("twinlock_store_state{state=\"unavailable\"}") == 1.0 && errors != [0.0, 0.0]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_certificates_end_and_failed_handshakes_show() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut certificate = rcgen::CertificateParams::new(["localhost".into()]).expect("a name");
+    certificate.not_after = rcgen::date_time_ymd(2070, 1, 2);
+    let certificate = certificate.self_signed(&key).expect("a certificate");
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let (certificate, key) =
+        (file("tls.crt", certificate.pem()), file("tls.key", key.serialize_pem()));
+    let options = Options::default()
+        .set(&format!("server.tls_cert={certificate}"))
+        .set(&format!("server.tls_key={key}"));
+    let server = Server::start(options);
+    let mut plain = TcpStream::connect(server.authority()).expect("a connection");
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").expect("a request");
+    let page = until(&server, "a handshake fails", |page| {
+        page.value("twinlock_tls_handshake_failures_total{why=\"plaintext\"}") == 1.0
+    });
+    // `date -ud 2070-01-02 +%s`
+    let expiry = page.await.value("twinlock_tls_certificate_expiry_timestamp_seconds");
+    assert_eq!(expiry, 3_155_846_400.0);
+}
