@@ -86,7 +86,7 @@ fn a_canary_is_found_in_every_form() {
 }
 
 /// The texts of the API that may be printed. Whatever else is a text is taken for a secret.
-const PRINTABLE: [&str; 14] = [
+const PRINTABLE: [&str; 15] = [
     "actor_id",
     "admin_user_id",
     "advice",
@@ -95,6 +95,7 @@ const PRINTABLE: [&str; 14] = [
     "event_id",
     "how",
     "ip_address",
+    "key_id",
     "namespace",
     "reason",
     "type",
@@ -126,7 +127,7 @@ fn no_message_of_the_api_prints_a_secret() {
         ImportEnrollmentRequest ImportEnrollmentResponse WatchEventsRequest WatchEventsResponse
         Event BackupRequest BackupResponse ResealRequest ResealResponse ExamineRequest
         ExamineResponse Finding EraseUserRequest EraseUserResponse ResetUserRequest
-        ResetUserResponse
+        ResetUserResponse ListKeysRequest ListKeysResponse KeyringKey
     };
     let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("descriptors").file;
     let messages: BTreeMap<String, DescriptorProto> = files
