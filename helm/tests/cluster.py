@@ -195,7 +195,9 @@ class Pod:
 
     def network(self):
         number = self.address.split(".", 2)[2].replace(".", "x")
-        self.pause = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        self.pause = subprocess.Popen(
+            ["unshare", "--net", "--uts", "sh", "-c", 'hostname "$1" && exec sleep infinity', "pause", self.name],
+        )
         net = f"/proc/{self.pause.pid}/ns/net"
         wait_until(lambda: os.readlink(net) != os.readlink("/proc/self/ns/net"), "a network namespace is there")
         run("ip", "link", "add", f"v{number}", "type", "veth", "peer", "name", "eth0", "netns", self.pause.pid)
@@ -209,7 +211,7 @@ class Pod:
             run("nsenter", f"--net={net}", "ip", *command)
 
     def inside(self):
-        return ["nsenter", f"--net=/proc/{self.pause.pid}/ns/net"]
+        return ["nsenter", f"--net=/proc/{self.pause.pid}/ns/net", f"--uts=/proc/{self.pause.pid}/ns/uts"]
 
     def volume(self, volume):
         path = self.directory / "volumes" / volume["name"]
@@ -393,8 +395,10 @@ class Container:
         run("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
         for directory in ("proc", "dev", "etc"):
             (self.root / directory).mkdir(exist_ok=True)
-        hosts = "".join(f"{address} {name}\n" for name, address in self.pod.cluster.hosts.items())
-        (self.root / "etc/hosts").write_text(hosts)
+        hosts = {**self.pod.cluster.hosts, self.pod.name: self.pod.address}
+        self.write_etc("hosts", "".join(f"{address} {name}\n" for name, address in hosts.items()))
+        # Nobody answers for other names, and says so at once.
+        self.write_etc("resolv.conf", "nameserver 127.0.0.1\n")
         run("mount", "-t", "proc", "proc", self.root / "proc")
         run("mount", "-t", "tmpfs", "dev", self.root / "dev")
         for device in ("null", "zero", "random", "urandom"):
@@ -408,6 +412,12 @@ class Container:
                 run("mount", "-o", "remount,bind,ro", target)
         if self.is_read_only:
             run("mount", "-o", "remount,ro", self.root)
+
+    def write_etc(self, name, text):
+        # The image may have a link there, which leads out of it.
+        file = self.root / "etc" / name
+        file.unlink(missing_ok=True)
+        file.write_text(text)
 
     def within(self, command):
         groups = ",".join(str(it) for it in {self.gid, self.pod.group} if it is not None)
@@ -453,7 +463,7 @@ class Container:
         probe = self.spec.get("livenessProbe")
         while probe and process.poll() is None and not self.is_stopping:
             failures = 0 if self.probe("livenessProbe") else failures + 1
-            if failures >= probe["failureThreshold"] and process.poll() is None:
+            if failures >= probe["failureThreshold"] and process.poll() is None and not self.is_stopping:
                 self.say(f"liveness has failed {failures} times: killed")
                 process.kill()
             time.sleep(probe["periodSeconds"])
