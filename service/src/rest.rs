@@ -29,7 +29,6 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Code, Status};
-use tracing::Instrument;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::{Call, ClientContext, Engine};
 
@@ -65,7 +64,7 @@ impl Context {
         let found = route::find(request.method(), request.uri().path());
         let method = found.as_ref().map_or(UNKNOWN, |found| found.operation.name());
         let pending = self.calls.begin(Transport::Rest, method, request.headers());
-        let answered = self.answer(found, request).instrument(pending.span()).await;
+        let answered = pending.work(|| self.answer(found, request)).await;
         pending.end(answered.as_ref().map_or_else(Failure::outcome, |_| Outcome::OK));
         let mut response = answered.unwrap_or_else(Failure::into_response);
         let headers = response.headers_mut();

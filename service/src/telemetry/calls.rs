@@ -3,13 +3,12 @@
 //! Every combination has its place in one table from the start, so that a call costs a look at the clock
 //! and two atomics, and no path that somebody makes up can make it grow.
 
-use super::traces;
+use super::traces::{Trace, Traced};
 use http::HeaderMap;
 use prost_types::FileDescriptorSet;
 use std::sync::Arc;
 use tokio::time::Instant;
 use tonic::Code;
-use tracing::Span;
 use twinlock_core::Reason;
 use twinlock_engine::metrics::Histogram;
 use twinlock_proto::{FILE_DESCRIPTOR_SET, code_name};
@@ -57,7 +56,7 @@ pub struct Pending {
     calls: Arc<Calls>,
     place: usize,
     begun: Instant,
-    span: Span,
+    trace: Trace,
     is_over: bool,
 }
 
@@ -140,9 +139,9 @@ impl Calls {
         headers: &HeaderMap,
     ) -> Pending {
         let index = self.index(method);
-        let span = traces::span(&self.methods[index], transport.as_str(), headers);
+        let trace = Trace::begin(&self.methods[index], transport.as_str(), headers);
         let place = index * Transport::ALL.len() + transport as usize;
-        Pending { calls: self.clone(), place, begun: Instant::now(), span, is_over: false }
+        Pending { calls: self.clone(), place, begun: Instant::now(), trace, is_over: false }
     }
 
     /// What there was so far: method, transport, outcome, and how long it took.
@@ -176,9 +175,9 @@ impl Default for Calls {
 }
 
 impl Pending {
-    /// What the call's work is to be traced by.
-    pub fn span(&self) -> Span {
-        self.span.clone()
+    /// Begins the call's work, which its trace is to tell of.
+    pub fn work<F: Future>(&self, begin: impl FnOnce() -> F) -> Traced<F> {
+        self.trace.work(begin)
     }
 
     /// The call has ended.
@@ -189,7 +188,7 @@ impl Pending {
     fn record(&mut self, outcome: Outcome) {
         self.is_over = true;
         self.calls.places[self.place][outcome.place()].record(self.begun.elapsed());
-        traces::end(&self.span, outcome.as_str(), outcome.is_fault());
+        self.trace.end(outcome.as_str(), outcome.is_fault());
     }
 }
 
@@ -213,7 +212,7 @@ fn methods() -> Vec<String> {
 
 /// The edge of gRPC, counted. The work of a call is that of the service; a stream has begun when it answers.
 pub mod grpc {
-    use super::{Calls, Outcome, Pending, Transport};
+    use super::{Calls, Outcome, Pending, Traced, Transport};
     use http::{Request, Response};
     use pin_project_lite::pin_project;
     use std::pin::Pin;
@@ -221,8 +220,6 @@ pub mod grpc {
     use std::task::{Context, Poll, ready};
     use tonic::server::NamedService;
     use tower_service::Service;
-    use tracing::Instrument;
-    use tracing::instrument::Instrumented;
 
     /// A service whose calls are counted.
     #[derive(Clone, Debug)]
@@ -257,12 +254,8 @@ pub mod grpc {
         fn call(&mut self, request: Request<B>) -> Self::Future {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default();
             let pending = self.calls.begin(Transport::Grpc, method, request.headers());
-            let answer = {
-                let span = pending.span();
-                let _within = span.enter();
-                self.service.call(request)
-            };
-            Counting { answer: answer.instrument(pending.span()), pending: Some(pending) }
+            let answer = pending.work(|| self.service.call(request));
+            Counting { answer, pending: Some(pending) }
         }
     }
 
@@ -270,7 +263,7 @@ pub mod grpc {
         /// The answer to come.
         pub struct Counting<F> {
             #[pin]
-            answer: Instrumented<F>,
+            answer: Traced<F>,
             pending: Option<Pending>,
         }
     }

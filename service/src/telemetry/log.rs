@@ -5,14 +5,13 @@ use crate::config::{self, LogFormat};
 use anyhow::{Context as _, Result};
 use opentelemetry::trace::TraceContextExt;
 use std::fmt;
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::util::SubscriberInitExt;
 use twinlock_engine::SPANS;
 
 /// Libraries that print headers and frames below this level, and with them tokens and codes.
@@ -21,16 +20,24 @@ const NEVER_BELOW_INFO: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "ton
 /// Starts the log, on standard error: standard output is for what a person asked for. Traces, where there
 /// are any, begin with it. To be called within a runtime.
 pub fn start(config: &config::Telemetry) -> Result<Option<Traces>> {
-    let filter = filter(&config.log).context("telemetry.log is not a log filter")?;
     let traces = Traces::start(config)?;
+    tracing::dispatcher::set_global_default(dispatch(config, traces.as_ref())?)?;
+    Ok(traces)
+}
+
+fn dispatch(config: &config::Telemetry, traces: Option<&Traces>) -> Result<Dispatch> {
+    let filter = filter(&config.log).context("telemetry.log is not a log filter")?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.log_format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().map_event_format(WithTrace).boxed(),
     };
-    let spans = traces.as_ref().map(Traces::layer);
-    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).init();
-    Ok(traces)
+    let lines = tracing_subscriber::registry().with(lines.with_filter(filter));
+    // A layer that is `None` would have every span made for nobody.
+    Ok(match traces {
+        Some(traces) => lines.with(traces.layer()).into(),
+        None => lines.into(),
+    })
 }
 
 /// Reads a log filter: a level, or directives such as `info,twinlock::audit=debug`.
@@ -110,6 +117,16 @@ mod tests {
         for setting in ["trace", "twinlock::trace=trace", "twinlock=trace,info"] {
             let filter = filter(setting).expect("a filter");
             assert!(!filter.would_enable(SPANS, &Level::INFO), "{setting}");
+        }
+    }
+
+    #[test]
+    fn without_a_collector_no_span_is_made() {
+        for log_format in [LogFormat::Text, LogFormat::Json] {
+            let config = config::Telemetry { log_format, ..Default::default() };
+            let dispatch = dispatch(&config, None).expect("a log");
+            let span = || tracing::info_span!(target: SPANS, "call");
+            assert!(tracing::dispatcher::with_default(&dispatch, span).is_disabled());
         }
     }
 }

@@ -4,49 +4,48 @@
 //! constant. What is sent are the spans of one target: no line of the log, and with it no user id, becomes
 //! a part of a trace.
 
+mod export;
+
+pub use export::Sent;
+
 use crate::config;
 use anyhow::{Context as _, Result};
+use export::Bounded;
 use http::HeaderMap;
-use opentelemetry::KeyValue;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{
-    BatchSpanProcessor, Sampler, SdkTracerProvider, SpanData, SpanExporter,
-};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use pin_project_lite::pin_project;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tracing::{Level, Span, Subscriber};
+use tracing::instrument::Instrumented;
+use tracing::{Instrument, Level, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 use twinlock_engine::SPANS;
-use twinlock_engine::events::Seldom;
-use twinlock_engine::metrics::Counter;
 
-/// How long the collector may take for one batch.
-const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a server that stops still sends what is left.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
+/// The headers of W3C Trace Context.
+const PARENT: &str = "traceparent";
+const STATE: &str = "tracestate";
+/// How long a `tracestate` may be to be passed on: what must be passed on at least (section 3.3.1.5). Every
+/// span that waits to be sent has one.
+const MAX_STATE_BYTES: usize = 512;
 
 /// The way of spans to the collector.
 pub struct Traces {
     provider: SdkTracerProvider,
     sent: Arc<Sent>,
-}
-
-/// What became of spans.
-#[derive(Debug, Default)]
-pub struct Sent {
-    /// Spans that the collector took.
-    pub taken: Counter,
-    /// Spans that it did not.
-    pub lost: Counter,
 }
 
 impl Traces {
@@ -57,20 +56,19 @@ impl Traces {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)
-            .with_timeout(EXPORT_LIMIT);
+            .with_timeout(export::LIMIT);
         let exporter = match endpoint.starts_with("https://") {
             true => exporter.with_tls_config(ClientTlsConfig::new().with_native_roots()),
             false => exporter,
         };
         let exporter = exporter.build().context("telemetry.otlp_endpoint")?;
         let sent = Arc::new(Sent::default());
-        let exporter = Exporter { exporter, sent: sent.clone(), log: Seldom::default() };
         let resource = Resource::builder()
             .with_service_name("twinlock")
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
         let roots = Sampler::TraceIdRatioBased(config.otlp_sample);
         let provider = SdkTracerProvider::builder()
-            .with_span_processor(BatchSpanProcessor::builder(exporter).build())
+            .with_span_processor(Bounded::start(exporter, sent.clone()))
             // The caller decides where there is one.
             .with_sampler(Sampler::ParentBased(Box::new(roots)))
             .with_resource(resource.build())
@@ -105,44 +103,93 @@ impl Traces {
     }
 }
 
-/// The span of a call, below that of the caller where it names one (W3C Trace Context).
-pub fn span(method: &str, transport: &'static str, headers: &HeaderMap) -> Span {
-    let span = tracing::info_span!(
-        target: SPANS,
-        "call",
-        otel.name = method,
-        otel.kind = "server",
-        otel.status_code = tracing::field::Empty,
-        twinlock.method = method,
-        twinlock.transport = transport,
-        twinlock.reason = tracing::field::Empty,
-    );
-    if !span.is_disabled() {
-        let caller = TraceContextPropagator::new().extract(&Headers(headers));
-        if caller.span().span_context().is_valid() {
+/// What a call belongs to.
+#[derive(Debug)]
+pub struct Trace {
+    /// The call's own span, where spans are sent.
+    span: Span,
+    /// Else that of the caller, by which lines of the log may be found.
+    caller: Option<Context>,
+}
+
+impl Trace {
+    /// Begins the span of a call, below that of the caller where it names one (W3C Trace Context).
+    pub fn begin(method: &str, transport: &'static str, headers: &HeaderMap) -> Self {
+        let span = tracing::info_span!(
+            target: SPANS,
+            "call",
+            otel.name = method,
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            twinlock.method = method,
+            twinlock.transport = transport,
+            twinlock.reason = tracing::field::Empty,
+        );
+        let caller = caller(headers);
+        if span.is_disabled() {
+            return Self { span, caller };
+        }
+        if let Some(caller) = caller {
             // It fails where the span has begun, which it has not.
             let _ = span.set_parent(caller);
         }
+        Self { span, caller: None }
     }
-    span
+
+    /// Begins work that belongs to it.
+    pub fn work<F: Future>(&self, begin: impl FnOnce() -> F) -> Traced<F> {
+        let _within = self.caller.clone().map(Context::attach);
+        let work = self.span.in_scope(begin).instrument(self.span.clone());
+        Traced { work, caller: self.caller.clone() }
+    }
+
+    /// Tells how the call ended.
+    pub fn end(&self, reason: &'static str, is_fault: bool) {
+        if self.span.is_disabled() {
+            return;
+        }
+        self.span.record("twinlock.reason", reason);
+        if is_fault {
+            self.span.record("otel.status_code", "ERROR");
+        }
+    }
 }
 
-/// Tells a span how its call ended.
-pub fn end(span: &Span, reason: &'static str, is_fault: bool) {
-    if span.is_disabled() {
-        return;
+pin_project! {
+    /// Work that belongs to a trace.
+    pub struct Traced<F> {
+        #[pin]
+        work: Instrumented<F>,
+        caller: Option<Context>,
     }
-    span.record("twinlock.reason", reason);
-    if is_fault {
-        span.record("otel.status_code", "ERROR");
+}
+
+impl<F: Future> Future for Traced<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _within = this.caller.clone().map(Context::attach);
+        this.work.poll(context)
     }
+}
+
+/// The caller's span, where it names one.
+fn caller(headers: &HeaderMap) -> Option<Context> {
+    if !headers.contains_key(PARENT) {
+        return None;
+    }
+    let propagator = TraceContextPropagator::new();
+    let caller = propagator.extract_with_context(&Context::new(), &Headers(headers));
+    caller.has_active_span().then_some(caller)
 }
 
 struct Headers<'h>(&'h HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
+        let value = self.0.get(key).filter(|value| key != STATE || value.len() <= MAX_STATE_BYTES);
+        value.and_then(|value| value.to_str().ok())
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -150,45 +197,66 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// Counts what is lost, and says so in the log now and then.
-struct Exporter<E> {
-    exporter: E,
-    sent: Arc<Sent>,
-    log: Seldom,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<E> std::fmt::Debug for Exporter<E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exporter").finish_non_exhaustive()
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), value.parse().expect("a value"))
+        });
+        pairs.collect()
     }
-}
 
-impl<E: SpanExporter> SpanExporter for Exporter<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let count = batch.len() as u64;
-        let exported = self.exporter.export(batch).await;
-        match &exported {
-            Ok(()) => self.sent.taken.add_many(count),
-            Err(error) => {
-                self.sent.lost.add_many(count);
-                if self.log.is_due() {
-                    let lost = self.sent.lost.value();
-                    tracing::warn!(%error, lost, "spans are lost: telemetry.otlp_endpoint does not take them");
-                }
-            }
+    #[test]
+    fn what_is_no_trace_context_names_no_caller() {
+        for value in [
+            "",
+            "00",
+            "canary",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        ] {
+            assert!(caller(&headers(&[(PARENT, value)])).is_none(), "{value}");
         }
-        exported
+        assert!(caller(&headers(&[(STATE, "vendor=1")])).is_none());
+        assert!(caller(&headers(&[(PARENT, TRACE)])).is_some());
     }
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
+    #[test]
+    fn a_state_is_passed_on_as_long_as_it_is_short() {
+        let member = format!("vendor={}", "x".repeat(200));
+        let state_of = |state: &str| {
+            let caller = caller(&headers(&[(PARENT, TRACE), (STATE, state)])).expect("a caller");
+            caller.span().span_context().trace_state().header()
+        };
+        assert_eq!(state_of(&member), member);
+        let members: Vec<String> = (0..3).map(|number| format!("v{number}{member}")).collect();
+        assert_eq!(state_of(&members.join(",")), "");
     }
 
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
+    #[tokio::test]
+    async fn work_belongs_to_the_caller_and_nothing_else_does() {
+        let id = || Context::map_current(|it| it.span().span_context().trace_id().to_string());
+        let trace = Trace::begin("Verify", "grpc", &headers(&[(PARENT, TRACE)]));
+        let work = trace.work(|| {
+            let begun = id();
+            async move {
+                tokio::task::yield_now().await;
+                (begun, id())
+            }
+        });
+        let (begun, ended) = work.await;
+        assert_eq!(begun, "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(ended, begun);
+        let other = Trace::begin("Verify", "grpc", &HeaderMap::new());
+        assert_ne!(other.work(|| async { id() }).await, begun);
+        assert_ne!(id(), begun);
     }
 }

@@ -4,6 +4,8 @@
 mod alerts;
 mod counts;
 mod documents;
+mod hostile;
+mod log;
 mod store;
 mod traces;
 
