@@ -4,6 +4,7 @@
 //! at any moment, begin again anywhere, and run in several processes at once.
 
 use crate::seal::{KeyId, Keyring, Parts, Purpose, Unreadable, Vault, key_of};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use twinlock_core::receipt::{Kept, Receipt};
 use twinlock_core::record::{Authenticator, Pending, Recovery, Sealed};
@@ -107,7 +108,7 @@ pub(crate) fn reseal(
     vault: &Vault,
     bytes: &[u8],
 ) -> Result<Option<Record>, Left> {
-    if !keys(keyring, bytes).iter().any(|key| keyring.is_former(*key)) {
+    if !keys(keyring, || vault, bytes).iter().any(|key| keyring.is_former(*key)) {
         return Ok(None);
     }
     let parts = Parts::of(bytes)?;
@@ -125,15 +126,25 @@ pub(crate) fn reseal(
 
 /// The keys that a record needs, as far as its bytes tell without being opened.
 ///
-/// One of a later release needs all of the keyring: what else is sealed in it is not known here.
-pub(crate) fn keys(keyring: &Keyring, bytes: &[u8]) -> BTreeSet<KeyId> {
+/// One of a later release needs all of the keyring: what else is sealed in it is not known here. The vault is
+/// asked for only where bytes that are no record of this release may be one of a later release.
+pub(crate) fn keys<V: Borrow<Vault>>(
+    keyring: &Keyring,
+    vault: impl FnOnce() -> V,
+    bytes: &[u8],
+) -> BTreeSet<KeyId> {
     let parts = match Parts::of(bytes) {
         Ok(parts) => parts,
         Err(Unreadable::Format(_)) => return keyring.ids().collect(),
         Err(_) => return BTreeSet::new(),
     };
     let mut keys = BTreeSet::from([parts.key]);
-    let Ok(mut record) = Record::decode(parts.body) else { return keys };
+    let Ok(mut record) = Record::decode(parts.body) else {
+        if vault().borrow().authenticate(&parts).is_ok() {
+            keys.extend(keyring.ids());
+        }
+        return keys;
+    };
     if !parts.is_of_this_release() || record.later.is_some() || record.encode() != parts.body {
         keys.extend(keyring.ids());
     }

@@ -194,10 +194,12 @@ impl Keyring {
         self.keys.iter().find(|key| differs(key)).map(|key| key.id)
     }
 
-    /// This keyring with the keys of another one besides.
+    /// This keyring with the keys of another one besides, as prepared ones: what other processes have sealed
+    /// under them already stays so.
     #[must_use]
     pub fn knowing(&self, other: &Self) -> Self {
         let more = other.keys.iter().filter(|key| !self.has(key.id)).cloned();
+        let more = more.map(|key| Key { is_prepared: true, ..key });
         Self { keys: self.keys.iter().cloned().chain(more).collect() }
     }
 
@@ -361,13 +363,18 @@ impl Vault {
 
     /// Reads a record of this user.
     pub fn read(&self, bytes: &[u8]) -> Result<Record, Unreadable> {
-        let Parts { format, key, tag, body } = Parts::of(bytes)?;
-        let mut mac = self.key(key)?.digest.clone();
+        let parts = Parts::of(bytes)?;
+        self.authenticate(&parts)?;
+        Record::decode(parts.body).map_err(|_| Unreadable::Damaged)
+    }
+
+    /// Makes sure that the bytes are as they were written for this user.
+    pub(crate) fn authenticate(&self, parts: &Parts<'_>) -> Result<(), Unreadable> {
+        let mut mac = self.key(parts.key)?.digest.clone();
         mac.update(RECORD_LABEL);
-        mac.update(&[format]);
-        mac.update(body);
-        mac.verify_truncated_left(tag).map_err(|_| Unreadable::Damaged)?;
-        Record::decode(body).map_err(|_| Unreadable::Damaged)
+        mac.update(&[parts.format]);
+        mac.update(parts.body);
+        mac.verify_truncated_left(parts.tag).map_err(|_| Unreadable::Damaged)
     }
 
     fn primary(&self) -> &UserKey {

@@ -12,7 +12,7 @@ use twinlock_engine::deadline::Deadline;
 use twinlock_engine::engine::KeyringRefused;
 use twinlock_engine::hash::{Argon2Parameters, Hasher, Password};
 use twinlock_engine::reseal::{Pace, Progress};
-use twinlock_engine::seal::{KeyId, Keyring};
+use twinlock_engine::seal::{KeyId, Keyring, Unreadable};
 use twinlock_engine::store::embedded::Embedded;
 use twinlock_engine::store::{
     Durability, Loaded, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, Walk,
@@ -237,6 +237,29 @@ impl Store for Pausing {
     }
 }
 
+/// The marker speaks for the records: who lacks a key that one of them needs cannot open it, and does not start.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_marker_is_resealed_when_no_record_needs_a_former_key_any_more() {
+    let keyring = ring(&[OLD]);
+    let store = Arc::new(Pausing { store: new_store(&keyring), pause: Mutex::default() });
+    let engine = engine_over(store.clone(), keyring);
+    for name in ["alice", "bob"] {
+        assert_identity(&engine, name).await.expect("elevated");
+    }
+    engine.change_keyring(ring(&[NEW, OLD])).await.expect("a good keyring");
+    let (reached, is_reached) = oneshot::channel();
+    let (go_on, goes_on) = oneshot::channel();
+    *store.pause.lock().expect("a lock") = Some((reached, goes_on));
+    let mut progress = engine.reseal(Pace::Full);
+    is_reached.await.expect("a record was resealed");
+    let marker = async || store.markers(ample()).await.expect("markers").pop().expect("one");
+    let alone = ring(&[NEW]).open_marker(&marker().await);
+    assert_eq!(alone, Err(Unreadable::NoKey(OLD)), "the pass may end here");
+    go_on.send(()).expect("the store waits");
+    progress.wait_for(|progress| !progress.is_running).await.expect("the engine lives");
+    assert!(ring(&[NEW]).open_marker(&marker().await).is_ok());
+}
+
 /// Elevates by a password whose record is changed after its failure was counted and before it is settled.
 async fn elevate_across<F: Future>(change: impl FnOnce(Arc<Engine>) -> F) -> Result<(), Error> {
     let keyring = ring(&[OLD]);
@@ -330,6 +353,8 @@ async fn what_cannot_be_opened_stays_as_it_is_and_keeps_its_key() {
     assert_eq!((progress.resealed, progress.left.get(&OLD)), (2, Some(&1)));
     assert_eq!((progress.total().records, progress.total().done), (3, 2));
     assert_eq!(records(&*store).await["bob"].bytes, damaged.bytes);
+    let census = engine.census(|_| {}).await.expect("a census");
+    assert!(census.markers.contains(&OLD), "what needs the key keeps the marker, too");
     let refused = engine.change_keyring(ring(&[NEW])).await.expect_err("bob needs it");
     assert!(matches!(refused, KeyringRefused::Needed { key: OLD, records: 1 }), "{refused}");
 }

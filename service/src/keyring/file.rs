@@ -137,6 +137,13 @@ impl File {
         Ok(self.keys.remove(at))
     }
 
+    /// Puts one back that was removed.
+    pub fn put_back(&mut self, key: Entry) {
+        if self.keys.iter().all(|other| other.id != key.id) {
+            self.keys.push(key);
+        }
+    }
+
     /// Writes a file where there is none.
     pub fn create(&self, path: &Path) -> Result<()> {
         let text = self.text()?;

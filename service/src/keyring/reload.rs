@@ -2,7 +2,9 @@
 
 use super::{name, read};
 use crate::{config, reload};
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -14,6 +16,9 @@ use twinlock_engine::seal::Keyring;
 
 /// When to ask the store again where it could not say whether the keyring belongs to it.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// When to ask again where the keyring lacks a key that records still need, which are being resealed.
+const WHEN_RESEALED: Duration = Duration::from_secs(15);
 
 /// When to go on with what a pass could not do, since others wrote to the same records.
 const UNFINISHED: Duration = Duration::from_secs(60);
@@ -42,37 +47,54 @@ pub fn follow(config: &config::Keyring, engine: Arc<Engine>) -> io::Result<()> {
     tokio::spawn(async move {
         loop {
             changed.notified().await;
-            while !take(&config, &engine).await {
-                sleep(AGAIN).await;
+            while let Some(pause) = take(&config, &engine).await {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = changed.notified() => {}
+                }
             }
         }
     });
     Ok(())
 }
 
-/// Takes what is in the file now; `false` where it is to be tried again.
-async fn take(config: &config::Keyring, engine: &Arc<Engine>) -> bool {
+/// Takes what is in the file now, or tells when to try that again.
+async fn take(config: &config::Keyring, engine: &Arc<Engine>) -> Option<Duration> {
     let file = config.file.clone();
-    let keyring = match tokio::task::spawn_blocking(move || read(&file)).await {
+    let reading = move || read(&file).inspect(|_| settle(&file));
+    let keyring = match tokio::task::spawn_blocking(reading).await {
         Ok(Ok(keyring)) => keyring,
         Ok(Err(error)) => {
             refuse(config, &format!("{error:#}"));
             engine.refuse_keyring(format!("{error:#}"));
-            return true;
+            return None;
         }
-        Err(_) => return false,
+        Err(_) => return Some(AGAIN),
     };
     match engine.change_keyring(keyring).await {
-        Ok(false) => true,
+        Ok(false) => None,
         Ok(true) => {
             tracing::info!(keys = ?engine.keyring(), "the keyring was changed; the primary is first");
             reseal(engine);
-            true
+            None
         }
         Err(refused) => {
             refuse(config, &refused.to_string());
-            !matches!(refused, KeyringRefused::Unchecked(_))
+            match refused {
+                KeyringRefused::Unchecked(_) => Some(AGAIN),
+                KeyringRefused::Needed { .. } => Some(WHEN_RESEALED),
+                _ => None,
+            }
         }
+    }
+}
+
+/// Makes sure that a loss of power does not take a file away under whose keys something is sealed by then: who
+/// copied it there may not have. Where it cannot be done, as in a read-only mount, it was not needed.
+fn settle(path: &Path) {
+    let Ok(path) = fs::canonicalize(path) else { return };
+    for path in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+        let _ = fs::File::open(path).and_then(|file| file.sync_all());
     }
 }
 

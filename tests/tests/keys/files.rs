@@ -1,9 +1,11 @@
 //! The keyring's file, and the keys in the environment.
 
-use crate::{done, ids, keyring_file, keys, log_has, put, refused, wait_for_log};
+use crate::{done, ids, keyring_file, keys, load, log_has, put, refused, secrets, wait_for_log};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use twinlock::keyring::File;
+use twinlock_engine::seal::KeyId;
 use twinlock_tests::redis::until;
 use twinlock_tests::{Options, Server, User, binary, finish, unconfigure};
 
@@ -18,23 +20,26 @@ async fn a_keyring_that_cannot_be_used_does_no_harm() {
     let foreign = fs::read(keyring_file(&other)).expect("a file");
     let text = String::from_utf8(good.clone()).expect("text");
     let (id, _) = ids(&file);
-    let secret = text.lines().find(|line| line.starts_with("secret")).expect("a secret");
-    let others = String::from_utf8(foreign.clone()).expect("text");
-    let others = others.lines().find(|line| line.starts_with("secret")).expect("a secret");
+    let secrets = [&file, &keyring_file(&other)].map(|file| secrets(file).remove(0));
+    let swapped = text.replace(&secrets[0], &secrets[1]).into_bytes();
+    let half = good[..good.len() / 2].to_vec();
 
     for (broken, why) in [
         (b"primary = ".to_vec(), "is not a TOML file".to_owned()),
+        (half, "is not a TOML file".to_owned()),
         (Vec::new(), "is not a TOML file".to_owned()),
         (foreign, format!("it lacks key {id}, which seals now")),
-        (text.replace(secret, others).into_bytes(), format!("its key {id} is another one")),
+        (swapped, format!("its key {id} is another one")),
     ] {
+        let refusals = || server.log().matches(&why).count();
+        let before = refusals();
         put(&file, &broken);
         server.signal("HUP");
+        until(|| refusals() > before, &format!("{why:?} in the log: {}", server.log()));
         let warned = || server.probe("/readyz").contains(&why);
         until(warned, &format!("a warning of {why:?}: {}", server.probe("/readyz")));
         let ready = server.probe("/readyz");
         assert!(ready.contains("200 OK") && ready.contains("keyring was refused"), "{ready}");
-        assert!(log_has(&server, &why), "{}", server.log());
         assert!(user.describe(&mut client).await.enrolled, "the keyring before goes on");
     }
     fs::remove_file(&file).expect("removed");
@@ -43,7 +48,6 @@ async fn a_keyring_that_cannot_be_used_does_no_harm() {
     let fine = || !server.probe("/readyz").contains("warning");
     until(fine, "the warning to end");
     client.verify(user.verify(user.code(0))).await.expect("a right code");
-    let secrets = [secret, others].map(|line| line.split('"').nth(1).expect("quoted").to_owned());
     assert!(secrets.iter().all(|secret| !server.log().contains(secret)), "a key is in the log");
 }
 
@@ -72,6 +76,27 @@ async fn a_needed_key_is_neither_retired_nor_taken_away_by_hand() {
     server.signal("HUP");
     until(|| server.probe("/readyz").contains("it lacks key"), "a warning");
     assert!(client.describe_user(describe("alice")).await.expect("known").into_inner().enrolled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_comes_too_early_is_taken_when_everything_is_resealed() {
+    let server = Server::start_default();
+    load::import(&server, 2000).await;
+    let file = keyring_file(&server);
+    let (old, _) = ids(&file);
+    done(&server, &["rotate", "--file-only"]);
+    server.signal("HUP");
+    wait_for_log(&server, "resealing records");
+    let mut early = File::read(&file).expect("a keyring");
+    early.retire(KeyId::parse(&old).expect("a name")).expect("removed");
+    let alone = file.with_extension("alone");
+    early.create(&alone).expect("a file");
+    put(&file, &fs::read(&alone).expect("a file"));
+    server.signal("HUP");
+    wait_for_log(&server, &format!("it lacks key {old}, which still seals"));
+    wait_for_log(&server, "no former key seals anything");
+    until(|| !done(&server, &["list"]).contains(&old), "the key to be gone");
+    assert!(!server.probe("/readyz").contains("warning"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,8 +131,12 @@ async fn keys_may_come_from_the_environment() {
     assert_eq!(status, Some(2), "{why}");
     assert!(why.contains("keyring.keys"), "{why}");
 
-    let server = server.restart_with(with(&format!("{one},+{two}")));
+    let mut server = server.restart_with(with(&format!("{one},+{two}")));
     assert!(!log_has(&server, "resealed"), "a prepared key changes nothing");
+    server.stop();
+    let early = finish(server.command("serve").env("TWINLOCK_KEYRING__KEYS", &two));
+    let (id, _) = one.split_once(':').expect("a line");
+    assert!(early.0 != Some(0) && early.2.contains(&format!("has no key {id}")), "{early:?}");
     let server = server.restart_with(with(&format!("{two},{one}")));
     wait_for_log(&server, "no former key seals anything");
     let mut server = server.restart_with(with(&two));

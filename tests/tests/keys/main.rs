@@ -2,10 +2,13 @@
 
 mod files;
 mod load;
+mod mounted;
 mod replicas;
+mod restored;
 mod rotation;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -36,16 +39,35 @@ fn keys_through(server: &Server, address: &str, arguments: &[&str]) -> Command {
 
 /// Runs one that is expected to succeed; gives its output and its notes.
 fn done(server: &Server, arguments: &[&str]) -> String {
-    let (status, said, noted) = finish(&mut keys(server, arguments));
-    assert_eq!(status, Some(0), "keys {arguments:?}: {said}{noted}{}", server.log());
-    said + &noted
+    ended(server, arguments, 0)
 }
 
 /// Runs one that is expected to be refused; gives what it says.
 fn refused(server: &Server, arguments: &[&str]) -> String {
+    ended(server, arguments, 1)
+}
+
+fn ended(server: &Server, arguments: &[&str], expected: i32) -> String {
+    let file = keyring_file(server);
+    let mut secrets = secrets(&file);
     let (status, said, noted) = finish(&mut keys(server, arguments));
-    assert_eq!(status, Some(1), "keys {arguments:?}: {said}{noted}");
-    said + &noted
+    let text = said + &noted;
+    assert_eq!(status, Some(expected), "keys {arguments:?}: {text}{}", server.log());
+    secrets.extend(self::secrets(&file));
+    for secret in secrets {
+        assert!(!text.contains(&secret), "keys {arguments:?} shows a key");
+        assert!(!log_has(server, &secret), "the log shows a key");
+    }
+    let mode = fs::metadata(&file).expect("a keyring").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it is its owner's alone");
+    text
+}
+
+/// The keys of a file as they are written there.
+fn secrets(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).expect("a keyring");
+    let lines = text.lines().filter(|line| line.starts_with("secret"));
+    lines.map(|line| line.split('"').nth(1).expect("quoted").to_owned()).collect()
 }
 
 fn keyring_file(server: &Server) -> PathBuf {
@@ -97,5 +119,6 @@ fn wait_for_log(server: &Server, text: &str) {
 fn put(path: &Path, text: &[u8]) {
     let new = path.with_extension("new");
     fs::write(&new, text).expect("a file");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).expect("a mode");
     fs::rename(&new, path).expect("in its place");
 }

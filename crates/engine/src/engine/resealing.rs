@@ -101,7 +101,7 @@ impl Engine {
         let mut walk = self.store.walk(Deadline::after(PATIENCE)).await?;
         while let Some(page) = walk.next(Deadline::after(PATIENCE)).await? {
             for record in page {
-                let keys = reseal::keys(&keyring, &record.bytes);
+                let keys = reseal::keys(&keyring, || keyring.vault(&record.key), &record.bytes);
                 let needs_former = keys.iter().any(|key| keyring.is_former(*key));
                 // One that has lapsed may still come up, and needs nothing. Only the store knows its time.
                 if needs_former && record.expire_at.is_some() {
@@ -178,7 +178,6 @@ impl Engine {
         if !keyring.ids().any(|key| keyring.is_former(key)) {
             return Ok(Round::NothingLeft);
         }
-        self.renew_markers(keyring).await?;
         let mut due = Vec::new();
         let mut found_former = |key: &RecordKey| {
             if due.len() < ROUND && !left.contains_key(key) {
@@ -192,6 +191,10 @@ impl Engine {
             progress.namespaces = shares.map(|(name, it)| (name.clone(), share(it))).collect();
             progress.trouble = None;
         });
+        if !census.namespaces.values().any(|tally| tally.done < tally.records) {
+            // The markers come last: until then no server starts that lacks a key which a record needs.
+            self.renew_markers(keyring).await?;
+        }
         if due.is_empty() {
             return Ok(Round::NothingLeft);
         }

@@ -15,6 +15,10 @@ fn vault(ring: &Keyring) -> Vault {
     ring.vault(&RecordKey { namespace: Namespace::default(), user })
 }
 
+fn keys(ring: &Keyring, bytes: &[u8]) -> BTreeSet<KeyId> {
+    super::keys(ring, || vault(ring), bytes)
+}
+
 /// A record with something sealed in every place that has room for it.
 fn full(vault: &Vault) -> Record {
     let now = Timestamp::from_secs(1_800_000_000);
@@ -142,6 +146,16 @@ fn a_field_or_a_format_of_a_later_release_keeps_the_record_and_all_keys() {
     assert!(old.read(&bytes).is_ok(), "this release reads past what it does not know");
     assert_eq!(reseal(&both, &vault(&both), &bytes), Err(Left::Later));
     assert_eq!(keys(&both, &bytes), all);
+
+    // The same within a message, the second: an enrollment that waits.
+    let mut body = full(&old).encode();
+    body.extend_from_slice(b"\x12\x07\x7a\x05later");
+    let bytes = old.write_bytes(1, &body);
+    assert!(old.read(&bytes).is_err());
+    assert_eq!(keys(&both, &bytes), all, "nobody here can tell what it holds");
+    let mut damaged = bytes;
+    *damaged.last_mut().expect("bytes") ^= 1;
+    assert_eq!(keys(&both, &damaged), BTreeSet::from([KeyId(1)]), "nobody ever reads it again");
 
     let bytes = old.write_bytes(2, &full(&old).encode());
     assert_eq!(reseal(&both, &vault(&both), &bytes), Err(Left::Later));

@@ -1,8 +1,8 @@
 //! `twinlock keys retire KEY`.
 
 use super::list::written;
-use super::source::{Known, Source};
-use super::{Where, change, file, refused};
+use super::source::{Known, Source, TAKING};
+use super::{Where, broken, change, file, refused};
 use crate::cli::{Console, Failure};
 use crate::config::Config;
 use crate::keyring::{File, State};
@@ -28,6 +28,9 @@ pub(super) struct RetireArguments {
     /// repeats count as new calls. It never removes a key that a record needs.
     #[arg(long)]
     force: bool,
+    /// Ask whether anything needs the key, and then only change the file, which is to be handed to the servers
+    #[arg(long, conflicts_with = "direct")]
+    file_only: bool,
     #[command(flatten)]
     pub(super) at: Where,
 }
@@ -43,17 +46,36 @@ pub(super) async fn retire(
         receipt::LIFETIME.max(config.elevation.lifetime).max(config.enrollment.pending_lifetime)
             + MARGIN;
     let early = move |file: &File| admit(file, id, (!force).then_some(lifetime));
-    let read = File::read(path).map_err(super::broken)?;
+    let read = File::read(path).map_err(broken)?;
     // Before all records are looked at, and again when the file is changed.
     early(&read)?;
     let source = Source::open(&arguments.at, config).await?;
     let known = source.keys(console).await?;
-    change(path, move |file| {
+    let (key, keyring) = change(path, move |file| {
         early(file)?;
         not_needed(file, &known, id)?;
-        file.retire(id).map_err(refused).map(|_| ())
+        let key = file.retire(id).map_err(refused)?;
+        Ok((key, file.keyring().map_err(broken)?))
     })
     .await?;
+    if !arguments.file_only {
+        let taken = source.take(keyring).await;
+        if !matches!(taken, Ok(true)) {
+            // It may need the key by now: the file must not lose what a server has in its memory alone.
+            change(path, |file| {
+                file.put_back(key);
+                Ok(())
+            })
+            .await?;
+            taken?;
+            return Err(Failure::Broken(format!(
+                "The server has not taken {} without key {id} within {} s: its log and /readyz say why, unless \
+                 it reads another file (then add --file-only). The key is back in the file.",
+                path.display(),
+                TAKING.as_secs(),
+            )));
+        }
+    }
     console.emit(&json!({ "key_id": id.to_string(), "state": "retired" }))?;
     console.say(&format!("Key {id} is no longer in {}.", path.display()))?;
     console

@@ -1,6 +1,6 @@
 //! `twinlock keys rotate`.
 
-use super::source::{Known, Source};
+use super::source::{Known, Source, TAKING};
 use super::{Where, change, file, refused};
 use crate::cli::{Console, Failure};
 use crate::config::Config;
@@ -8,12 +8,8 @@ use crate::keyring::File;
 use clap::Args;
 use serde_json::json;
 use std::path::Path;
-use std::time::Duration;
 use twinlock_engine::clock;
 use twinlock_engine::seal::KeyId;
-
-/// How long a server may take to see that the file has changed, and to let the calls under way end.
-const TAKING: Duration = Duration::from_secs(30);
 
 /// Seal with a new key from now on, and reseal what older keys sealed. Needs the role operator.
 ///
@@ -58,7 +54,7 @@ pub(super) async fn rotate(
     let Promoted { file, id, was_prepared } = promote(path, Some(source.ids().await?)).await?;
     console.say(&format!("Key {id} is the primary in {}.", path.display()))?;
     let keyring = file.keyring().map_err(super::broken)?;
-    if !source.take(keyring, TAKING).await? {
+    if !source.take(keyring).await? {
         return Err(Failure::Broken(format!(
             "The server has not taken {} within {} s: its log and /readyz say why, unless it reads another \
              file. What is in the file stays; do not run this again.",

@@ -18,6 +18,9 @@ use twinlock_engine::seal::{KeyId, Keyring};
 /// How often to say how far it is where there is no bar.
 const LINE: Duration = Duration::from_secs(5);
 
+/// How long a server may take to see that the file has changed, and to let the calls under way end.
+pub(super) const TAKING: Duration = Duration::from_secs(30);
+
 /// Whom to ask.
 pub(super) enum Source {
     /// A running server, which tells of one namespace.
@@ -111,15 +114,21 @@ impl Source {
         }
     }
 
-    /// Takes a changed keyring. A server does so by itself, and is waited for.
-    pub(super) async fn take(&self, keyring: Keyring, limit: Duration) -> Result<bool, Failure> {
+    /// Takes a changed keyring. A server does so by itself, and is waited for: `false` where it has other
+    /// keys at the end, or seals with another.
+    pub(super) async fn take(&self, keyring: Keyring) -> Result<bool, Failure> {
         let engine = match self {
             Self::Store(engine) => engine,
             Self::Server(_) => {
-                let end = Instant::now() + limit;
+                let end = Instant::now() + TAKING;
+                let mut ids: Vec<KeyId> = keyring.ids().collect();
+                ids.sort_unstable();
                 loop {
                     let keys = self.ids().await?;
-                    if keys.iter().any(|key| key.is_primary && key.id == keyring.primary()) {
+                    let seals = keys.iter().find(|key| key.is_primary).map(|key| key.id);
+                    let mut known: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+                    known.sort_unstable();
+                    if seals == Some(keyring.primary()) && known == ids {
                         return Ok(true);
                     }
                     if Instant::now() >= end {
