@@ -29,6 +29,7 @@ async fn no_call_right_wrong_or_malformed_gives_a_secret_away() {
     );
     let mut server = Server::start(Options::default().file(&config));
     let mut world = World::new(&server).await;
+    add_keyring(&server, &mut world);
     world.enroll_and_log_in().await;
     world.use_passwords().await;
     world.be_malformed(&server).await;
@@ -55,6 +56,17 @@ async fn no_call_right_wrong_or_malformed_gives_a_secret_away() {
     for (place, bytes) in &world.seen {
         world.canaries.assert_absent(place, bytes);
     }
+}
+
+/// The key that seals, as it is written in its file and as it is used.
+fn add_keyring(server: &Server, world: &mut World) {
+    let file = server.directory().join("twinlock-data/keyring.toml");
+    let text = std::fs::read_to_string(file).expect("a keyring");
+    let key = text.lines().find_map(|line| line.strip_prefix("secret = "));
+    let key = key.expect("a key").trim_matches('"');
+    world.canaries.add("key of the keyring", key);
+    let bytes = data_encoding::BASE64.decode(key.as_bytes()).expect("base64");
+    world.canaries.add_raw("key of the keyring, decoded", &bytes);
 }
 
 /// The files of the store as they lie on the disk.

@@ -3,14 +3,14 @@
 use crate::load::{self, Load, more_calls};
 use crate::{all_opens_with, done, ids, keyring_file, keys, log_has, primary_alone, refused};
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use twinlock_engine::clock;
 use twinlock_engine::store::Store;
 use twinlock_engine::store::embedded::Embedded;
 use twinlock_tests::redis::{Program, Server as Redis, open, options, standalone, until};
-use twinlock_tests::{Options, Server};
+use twinlock_tests::{Options, Server, unconfigure};
 
 /// More than are resealed before the server is killed, at 500 a second.
 const USERS: usize = 3000;
@@ -64,9 +64,9 @@ async fn rotate_under_load(server: Server) -> Server {
     let load = Load::start(&server, "busy", USERS).await;
     more_calls(&load, 100).await;
 
-    let mut rotating = keys(&server, &["rotate"]);
-    let rotating = rotating.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let rotating = rotating.spawn().expect("twinlock keys rotate starts");
+    let mut rotating = in_a_terminal(&keys(&server, &["rotate"]));
+    let rotating = rotating.stdin(Stdio::null()).stdout(Stdio::piped());
+    let rotating = rotating.spawn().expect("script (util-linux) runs");
     let server = blocking(move || {
         until(|| log_has(&server, "resealing records"), "resealing to begin");
         server
@@ -76,10 +76,22 @@ async fn rotate_under_load(server: Server) -> Server {
     load.pause();
     let server = blocking(move || {
         let mut server = server;
-        assert!(!log_has(&server, "no former key seals anything"), "it was too fast to be killed");
+        let metrics = server.probe("/metrics");
+        let value = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+            line.and_then(|value| value.parse::<usize>().ok()).expect("a number")
+        };
+        let done = value("twinlock_reseal_records_done");
+        assert_eq!(value("twinlock_reseal_running"), 1, "it was too fast to be killed");
+        assert!(
+            value("twinlock_reseal_records") >= USERS && (100..USERS).contains(&done),
+            "{done}"
+        );
         server.kill();
         let output = rotating.wait_with_output().expect("it ends with the server");
         assert!(!output.status.success(), "it cannot know whether all is done: {output:?}");
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(shown.contains("Resealing") && shown.contains(" of 3,0"), "no bar: {shown}");
         server.restart()
     })
     .await;
@@ -107,6 +119,17 @@ async fn rotate_under_load(server: Server) -> Server {
     .await;
     assert!(load.end().await > 300);
     server
+}
+
+/// The same command in a pseudo terminal.
+fn in_a_terminal(command: &Command) -> Command {
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let words: Vec<String> = words.map(|word| format!("'{}'", word.display())).collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+    script.current_dir(command.get_current_dir().expect("the server's"));
+    unconfigure(&mut script);
+    script
 }
 
 async fn retire_the_old_key(server: Server) -> Server {
