@@ -8,11 +8,11 @@ use twinlock_core::Reason;
 use twinlock_proto::code_name;
 use twinlock_tests::Server;
 
-fn file(path: &str) -> PathBuf {
+pub fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(file(path)).expect("a file of the project")
 }
 

@@ -6,6 +6,8 @@ mod counts;
 mod documents;
 mod hostile;
 mod log;
+mod losses;
+mod prometheus;
 mod store;
 mod traces;
 

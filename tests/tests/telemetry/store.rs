@@ -27,6 +27,9 @@ async fn a_clock_that_is_off_and_a_store_that_is_lost_show() {
     });
     let page = page.await;
     assert_eq!(page.value("twinlock_store_state{state=\"usable\"}"), 0.0);
+    let probe = server.probe("/readyz");
+    assert!(probe.starts_with("HTTP/1.1 503"), "{probe}");
+    assert!(probe.ends_with("\nstore: STORE_INCOMPLETE\n"), "{probe}");
     assert_eq!(
         page.value("twinlock_store_errors_total{operation=\"load\",kind=\"incomplete\"}"),
         1.0
@@ -43,6 +46,12 @@ async fn a_clock_that_is_off_and_a_store_that_is_lost_show() {
         page.value("twinlock_store_state{state=\"unavailable\"}") == 1.0 && errors != [0.0, 0.0]
     })
     .await;
+    let probe = server.probe("/readyz");
+    assert!(probe.starts_with("HTTP/1.1 503"), "{probe}");
+    assert!(probe.ends_with("\nstore: STORE_UNAVAILABLE\n"), "{probe}");
+    // A restart would mend nothing.
+    let probe = server.probe("/livez");
+    assert!(probe.starts_with("HTTP/1.1 200") && probe.ends_with("ok\n"), "{probe}");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server as TonicServer;
+use tonic::transport::{Identity, Server as TonicServer, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 use twinlock_proto::v1::verify_request::Credential;
 use twinlock_tests::http::Http;
@@ -29,7 +29,11 @@ pub const CALLER: &str = "b7ad6b7169203331";
 
 /// A collector, which keeps what it is sent.
 #[derive(Clone, Default)]
-pub struct Collector(Arc<Mutex<Vec<Span>>>);
+pub struct Collector {
+    spans: Arc<Mutex<Vec<Span>>>,
+    /// The value of `authorization` with each batch.
+    presented: Arc<Mutex<Vec<String>>>,
+}
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -37,9 +41,13 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        if let Some(value) = request.metadata().get("authorization") {
+            let value = value.to_str().expect("text").to_owned();
+            self.presented.lock().expect("headers").push(value);
+        }
         let scopes = request.into_inner().resource_spans.into_iter().flat_map(|it| it.scope_spans);
         let spans = scopes.flat_map(|scope| scope.spans);
-        self.0.lock().expect("spans").extend(spans);
+        self.spans.lock().expect("spans").extend(spans);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -53,17 +61,20 @@ impl Collector {
     }
 
     fn at(listener: TcpListener) -> Self {
+        Self::serve(TonicServer::builder(), listener)
+    }
+
+    fn serve(mut server: TonicServer, listener: TcpListener) -> Self {
         let collector = Self::default();
         let service = TraceServiceServer::new(collector.clone());
-        let serving = TonicServer::builder()
-            .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener));
+        let serving =
+            server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(serving);
         collector
     }
 
     pub fn spans(&self) -> Vec<Span> {
-        self.0.lock().expect("spans").clone()
+        self.spans.lock().expect("spans").clone()
     }
 
     /// Waits until there are so many spans of this name.
@@ -145,6 +156,31 @@ async fn a_call_is_a_part_of_its_callers_trace() {
         assert!(!told.contains(canary), "{canary}: {told}");
     }
     assert!(spans.iter().all(|span| span.events.is_empty()), "no line of the log: {told}");
+}
+
+// The collector must answer while this waits for the server's end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_may_ask_for_tls_and_a_header() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let made = rcgen::generate_simple_self_signed(["localhost".into()]).expect("a certificate");
+    let authority = directory.path().join("authority.pem");
+    std::fs::write(&authority, made.cert.pem()).expect("a file");
+    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let tls = TonicServer::builder().tls_config(ServerTlsConfig::new().identity(identity));
+    let collector = Collector::serve(tls.expect("a certificate"), listener);
+    let options = Options::default()
+        .set(&format!("telemetry.otlp_endpoint=https://localhost:{port}"))
+        .env("SSL_CERT_FILE", &authority.display().to_string())
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20of-the-collector");
+    let mut server = Server::start(options);
+    User::enroll(&mut server.client().await, "ann").await;
+    server.stop();
+    collector.named("Enroll", 1).await;
+    let presented = collector.presented.lock().expect("headers").clone();
+    assert!(!presented.is_empty() && presented.iter().all(|it| it == "Bearer of-the-collector"));
+    assert!(!server.log().contains("of-the-collector"), "{}", server.log());
 }
 
 /// Calls at once, each of another task.
