@@ -24,7 +24,8 @@ function generate(secret, options = NONE) {
   return attempt(() => native.generate(secret, at, rest));
 }
 
-// A wrong code is what attacks consist of, so its way is kept short.
+// A wrong code is what attacks consist of, so its way is kept short: without options, nothing is looked for, and the
+// function that throws is one that has little else in it.
 function verify(secret, code, options) {
   if (typeof secret !== 'string' || typeof code !== 'string') {
     throw typeof secret === 'string' ? malformed('totp_code', 'must be a text') : malformed('secret', 'must be a text');
@@ -46,7 +47,7 @@ function step(secret, code) {
 
 function stepOf(secret, code, { lastStep, at = Date.now(), ...rest }) {
   try {
-    return native.verify(secret, code, at, lastStep, rest);
+    return native.verifyWith(secret, code, at, lastStep, rest);
   } catch {
     throw broken();
   }

@@ -81,7 +81,7 @@ macro_rules! calls {
         #[napi]
         impl NativeClient {
             $(
-                #[napi]
+                #[napi(catch_unwind)]
                 pub fn $method(
                     &self,
                     env: &Env,
@@ -127,7 +127,7 @@ impl NativeClient {
         self.lock().take();
     }
 
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn evaluate_login(
         &self,
         env: &Env,
@@ -141,7 +141,7 @@ impl NativeClient {
         })
     }
 
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn check_health(
         &self,
         env: &Env,
@@ -156,7 +156,7 @@ impl NativeClient {
     }
 
     /// Prepares a watch; nothing is sent before its first event is asked for.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn watch_events(&self, request: WatchEventsRequest, timeout_ms: Option<f64>) -> Watch {
         Watch(Arc::new(tokio::sync::Mutex::new(State::Prepared(self.client(timeout_ms), request))))
     }
@@ -234,7 +234,7 @@ pub struct Part {
 #[napi]
 impl Watch {
     /// The next part. It is asked for one at a time.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn next(
         &self,
         env: &Env,
@@ -247,7 +247,7 @@ impl Watch {
     }
 
     /// Ends the call.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&self, env: &Env) -> Result<AsyncBlock<()>> {
         let state = self.0.clone();
         AsyncBlockBuilder::new(async move {

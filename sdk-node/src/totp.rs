@@ -63,21 +63,35 @@ pub fn generate(secret: String, at: f64, options: Option<TotpOptions>) -> Outcom
 
 /// The step that a code uses up; nothing for a wrong one, which is too frequent to describe each time.
 #[napi(catch_unwind)]
-pub fn verify(
+pub fn verify(secret: String, code: String, at: f64) -> Option<Outcome<f64>> {
+    accepted(secret, code, at, || Ok(Default::default()))
+}
+
+/// The same where more is known. It is a function of its own because to look for what is mostly not there takes
+/// Node-API longer than one of the HMACs.
+#[napi(catch_unwind)]
+pub fn verify_with(
     secret: String,
     code: String,
     at: f64,
     last_step: Option<f64>,
-    options: Option<TotpOptions>,
+    options: TotpOptions,
+) -> Option<Outcome<f64>> {
+    accepted(secret, code, at, || {
+        Ok((options.parameters()?, options.window()?, last_step.map(step).transpose()?))
+    })
+}
+
+fn accepted(
+    secret: String,
+    code: String,
+    at: f64,
+    rules: impl FnOnce() -> Result<(Parameters, Window, Option<Step>), Error>,
 ) -> Option<Outcome<f64>> {
     let (secret, code) = (Zeroizing::new(secret), Zeroizing::new(code));
     let accept = || -> Result<Result<Step, Refusal>, Error> {
-        let (parameters, window) = match options {
-            None => Default::default(),
-            Some(options) => (options.parameters()?, options.window()?),
-        };
+        let (parameters, window, last_step) = rules()?;
         let now = point("at", at)?;
-        let last_step = last_step.map(step).transpose()?;
         let code = TotpCode::parse(&code)?;
         let secret = Secret::parse_base32(&secret)?;
         Ok(second_factor::accept(&secret, &parameters, window, now, &code, last_step))

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -42,6 +42,42 @@ async function silence() {
       await once(listener, 'close');
     },
   };
+}
+
+/** A way to a server that loses answers: what comes back after `swallow()` is gone, and with `cut()` the connection is. */
+async function lossy(address) {
+  const sockets = new Set();
+  let isSwallowing = false;
+  const listener = createServer((near) => {
+    const far = connect(Number(new URL(address).port), '127.0.0.1');
+    near.pipe(far);
+    far.on('data', (data) => isSwallowing || near.write(data));
+    for (const [socket, other] of [[near, far], [far, near]]) {
+      sockets.add(socket.on('error', () => {}).on('close', () => other.destroy()));
+    }
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const cut = () => sockets.forEach((socket) => socket.destroy());
+  return {
+    address: `127.0.0.1:${listener.address().port}`,
+    swallow: () => (isSwallowing = true),
+    cut() {
+      isSwallowing = false;
+      cut();
+    },
+    async [Symbol.asyncDispose]() {
+      cut();
+      listener.close();
+      await once(listener, 'close');
+    },
+  };
+}
+
+async function until(holds) {
+  while (!(await holds())) {
+    await sleep(10);
+  }
 }
 
 /** Closes something after a test. */
@@ -127,6 +163,38 @@ describe('a life', () => {
     await assert.rejects(client.verify({ ...request, userId: 'carol', recoveryKey: first.recoveryKey }), {
       reason: 'REQUEST_ID_REUSED',
     });
+  });
+});
+
+describe('an answer that is lost', () => {
+  it('is asked for again by the client, where the call has an id', async (t) => {
+    const { userId, recoveryKey, recoveryKeyCreateTime } = await enrolled(client, 'grace');
+    const way = own(t, await lossy(server.address));
+    const through = own(t, new Client({ address: way.address, timeoutMs: 30_000 }));
+    await through.describeUser({ userId });
+    way.swallow();
+    const call = through.verify({ userId, recoveryKey });
+    await until(async () => (await client.describeUser({ userId })).recoveryKeyCreateTime > recoveryKeyCreateTime);
+    way.cut();
+    const answer = await call;
+    // A second attempt would have been one with a key that is used up.
+    assert.equal((await client.verify({ userId, recoveryKey: answer.recoveryKey })).method, 'RECOVERY_KEY');
+    assert.equal((await client.describeUser({ userId })).secondFactorBackoff.failures, 0);
+  });
+
+  it('is an error where it has none', async (t) => {
+    const way = own(t, await lossy(server.address));
+    const through = own(t, new Client({ address: way.address, timeoutMs: 30_000 }));
+    const userId = 'heidi';
+    await through.describeUser({ userId });
+    way.swallow();
+    const call = through.setPassword({ userId, password: 'one' });
+    const refused = assert.rejects(call, (error) => error instanceof UnavailableError && error.reason === 'UNAVAILABLE');
+    await until(async () => (await client.describeUser({ userId })).hasPassword);
+    await client.clearPassword({ userId });
+    way.cut();
+    await refused;
+    assert.equal((await client.describeUser({ userId })).hasPassword, false);
   });
 });
 

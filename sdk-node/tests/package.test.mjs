@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ const { platforms } = createRequire(import.meta.url)('../lib/platforms.js');
 const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code);
 const withServer = blocks[0] + blocks[1];
 const without = blocks[2];
+const middleware = blocks[3];
 const EXPECTED = `VERIFY
 CODE_ALREADY_USED This code was used before. Wait for the next one and enter that.
 RECOVERY_KEY RECOVERY_KEY
@@ -87,6 +88,51 @@ describe('the packed tarballs', () => {
   it('do what the README says, as CommonJS', async () => {
     assert.equal(await run('server.cjs', required(withServer), 'commonjs'), EXPECTED);
     assert.equal(await run('local.cjs', required(without), 'commonjs'), '');
+  });
+
+  it('do what the README says, with Express and with Fastify', async () => {
+    for (const name of ['express', 'fastify']) {
+      symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+    }
+    const site = `
+      import express from 'express';
+      import { Client } from 'twinlock';
+      const client = new Client();
+      const app = express();
+      app.use(express.json(), (request, response, next) => {
+        Object.assign(request, { session: { userId: 'alice' }, sessionID: 'web-1' });
+        next();
+      });
+      const payOut = (request, response) => response.json(request.twinlock.elevation.method);
+    `;
+    const visit = `
+      await client.elevate({ userId: 'alice', sessionId: 'setup', asserted: 'test' });
+      const { secret } = await client.enroll({ userId: 'alice', sessionId: 'setup' });
+      const { totp } = await import('twinlock');
+      const code = totp.generate(secret);
+      await client.confirmEnrollment({ userId: 'alice', sessionId: 'setup', totpCode: code });
+      const listener = app.listen(0, '127.0.0.1', async () => {
+        for (const [path, totpCode] of [['payout'], ['login/code', code], ['login/code', '12']]) {
+          const answer = await fetch('http://127.0.0.1:' + listener.address().port + '/' + path, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ totpCode }),
+          });
+          console.log(answer.status, (await answer.json()).reason);
+        }
+        const { recoveryKey } = await client.rotateRecoveryKey({ userId: 'alice', sessionId: 'setup' });
+        await client.elevate({ userId: 'alice', sessionId: 'web-1', recoveryKey });
+        const paid = await fetch('http://127.0.0.1:' + listener.address().port + '/payout', { method: 'POST' });
+        console.log(paid.status, await paid.json());
+        listener.close();
+        await client.close();
+      });
+    `;
+    const expected = `403 ELEVATION_REQUIRED\n401 CODE_ALREADY_USED\n400 MALFORMED_CODE\n200 RECOVERY_KEY\n`;
+    assert.equal(await run('site.mjs', site + middleware + visit, 'express'), expected);
+    const same = "const names = (module) => Object.keys(module).filter((name) => name !== 'default').sort().join();";
+    const compare = `${same} console.log(names(await import('twinlock/express')) === names(await import('twinlock/fastify')));`;
+    assert.equal(await run('same.mjs', compare, 'x'), 'true\n');
   });
 
   it('do what the README says, as TypeScript', async () => {

@@ -21,11 +21,17 @@ export class Server {
   #arguments = [];
   #process;
 
-  /** Makes a new dataset and starts a server on it. `file` is the text of its configuration. */
-  static async start({ file, listen = '127.0.0.1:0' } = {}) {
+  #redis;
+
+  /** Makes a new dataset, in a Redis of its own if that is wanted, and starts a server on it. `file` is the text of its
+   * configuration. */
+  static async start({ file, listen = '127.0.0.1:0', redis = false } = {}) {
     const server = new Server();
     server.directory = mkdtempSync(join(tmpdir(), 'twinlock-node-'));
     server.listen = listen;
+    if (redis) {
+      await server.#startRedis();
+    }
     if (file !== undefined) {
       writeFileSync(join(server.directory, 'twinlock.toml'), file);
       server.#arguments.push('--config', 'twinlock.toml');
@@ -34,6 +40,23 @@ export class Server {
     execFileSync(binary, ['init', '--new-dataset', ...server.#arguments], place);
     await server.#start();
     return server;
+  }
+
+  async #startRedis() {
+    const options = ['--port', '0', '--unixsocket', 'redis.sock', '--appendonly', 'yes'];
+    const redis = spawn('redis-server', options, { cwd: this.directory, stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#redis = redis;
+    for await (const line of createInterface({ input: redis.stdout })) {
+      if (/ready to accept connections/i.test(line)) {
+        redis.stdout.resume();
+        redis.unref();
+        redis.stdout.unref();
+        const url = `unix://${join(this.directory, 'redis.sock')}`;
+        this.#arguments.push('--set', 'store.kind=redis', '--set', `store.redis.urls=${url}`);
+        return;
+      }
+    }
+    throw new Error('redis-server ended');
   }
 
   async #start() {
@@ -72,18 +95,20 @@ export class Server {
     await this.#start();
   }
 
-  async #end(signal) {
-    const { exitCode, signalCode } = this.#process;
-    if (exitCode === null && signalCode === null) {
-      this.#process.ref();
-      const ended = once(this.#process, 'exit');
-      this.#process.kill(signal);
+  async #end(signal, child = this.#process) {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.ref();
+      const ended = once(child, 'exit');
+      child.kill(signal);
       await ended;
     }
   }
 
   async close() {
     await this.kill();
+    if (this.#redis) {
+      await this.#end('SIGKILL', this.#redis);
+    }
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
