@@ -344,6 +344,37 @@ def test_the_test_the_backup_and_the_secrets(cluster, redis):
     assert_no_crashes(cluster)
 
 
+def test_a_backup_is_restored_after_redis_was_lost(cluster, redis):
+    own = {**OPEN, "store": {"redis": {"urls": [redis.url]}}, "backup": {"enabled": True, "existingClaim": "backups"}}
+    manifests = install(cluster, values("service"), values=own)
+    address = f"http://{cluster.services['twinlock'].address}:6238"
+    enroll(address, "alice")
+    code, log = cluster.job(find(manifests, "CronJob"))
+    assert code == 0, log
+    (backup,) = cluster.claim("backups").iterdir()
+
+    def restore(**more):
+        restoring = render(values("service"), values={**own, "restore": {"file": backup.name, **more}})
+        cluster.apply(restoring)
+        wait_until(lambda: not cluster.pods, "the servers have ended")
+        outcome = cluster.job(find(restoring, "Job"))
+        cluster.apply(manifests)
+        return outcome
+
+    redis.ask("FLUSHALL")
+    code, log = restore()
+    assert code == 0, log
+    assert status(address, "alice")["enrolled"] is True
+    enroll(address, "bob")
+    code, log = restore()
+    assert code != 0 and "--replace" in log
+    assert status(address, "bob")["enrolled"] is True
+    code, log = restore(replace=True)
+    assert code == 0, log
+    assert status(address, "bob")["enrolled"] is False
+    assert status(address, "alice")["enrolled"] is True
+
+
 def test_nobody_complains_about_the_keyring(cluster, redis):
     """A Secret's files are root's, and their group's to read: as private as a pod can have them."""
     own = {**OPEN, "store": {"redis": {"urls": [redis.url]}}}

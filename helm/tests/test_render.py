@@ -70,6 +70,11 @@ def test_both_helms_render_the_same(name):
     assert rendered()[name, "helm4"]
 
 
+def test_the_newest_minors_are_those_that_are_known():
+    known = dict.fromkeys(map(kubernetes_validate.utils.major_minor, kubernetes_validate.utils.all_versions()))
+    assert tuple(known)[-3:] == MINORS
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_manifests_are_valid(name):
     for manifest in manifests(name):
@@ -143,6 +148,7 @@ def test_numbers_and_texts_reach_the_configuration_as_they_are():
 @pytest.mark.parametrize("name", CASES)
 def test_only_the_job_initializes_and_only_when_told(name):
     is_told = name.endswith("/initialize")
+    is_stopped = is_told or name.endswith("/restore")
     jobs = 0
     for kind, spec in pod_specs(manifests(name)):
         for container in spec["containers"]:
@@ -154,7 +160,7 @@ def test_only_the_job_initializes_and_only_when_told(name):
                 # A start with a configuration never makes a dataset.
                 assert container["args"] == ["serve", "--config", "/etc/twinlock/twinlock.toml"]
     assert jobs == int(is_told)
-    if is_told:
+    if is_stopped:
         for it in manifests(name):
             if it["kind"] in ("Deployment", "StatefulSet"):
                 assert it["spec"]["replicas"] == 0
@@ -203,6 +209,15 @@ def test_a_change_of_the_configuration_restarts_the_pods():
     assert checksum() != checksum(config={"totp": {"issuer": "Shop"}})
 
 
+def test_a_restore_writes_over_nothing_unless_told():
+    def args(**restore):
+        given = {"restore": restore, "backup": {"existingClaim": "backups"}}
+        return find(render(*CASES["service"], values=given), "Job")["spec"]["template"]["spec"]["containers"][0]["args"]
+
+    assert args(file="monday") == ["restore", "--config", "/etc/twinlock/twinlock.toml", "/backups/monday"]
+    assert args(file="monday", replace=True)[3:] == ["--replace", "/backups/monday"]
+
+
 def test_a_job_of_another_configuration_has_another_name():
     def name(**values):
         return find(render(*CASES["service/initialize"], values=values), "Job")["metadata"]["name"]
@@ -248,6 +263,13 @@ REFUSED = [
     ("service", {"serviceMonitor": {"enabled": True}}, "serviceMonitor.enabled needs networkPolicy.metrics"),
     ("service", {"backup": {"enabled": True}}, "backup.existingClaim is missing"),
     ("service", {"backup": {"enabled": True, "existingClaim": "a"}}, "backup.token.existingSecret is missing"),
+    ("service", {"restore": {"file": "monday"}}, "backup.existingClaim is missing: name the volume claim that has"),
+    ("service", {"restore": {"file": "monday"}, "initialize": True}, "initialize and restore.file are both set"),
+    ("sidecar", {"restore": {"file": "monday"}}, "restore is for mode service"),
+    ("service", {"restore": {"file": "../etc/passwd"}}, "file"),
+    ("service", {"backup": {"schedule": "daily"}}, "schedule"),
+    ("service", {"config": {"telemetry": {"otlp_endpoint": "http://a:1"}}}, "networkPolicy.extraEgress is empty: write the rule that lets traces"),
+    ("service", {"config": {"webhook": {"url": "https://a"}}, "webhook": {"existingSecret": "a"}}, "networkPolicy.extraEgress is empty: write the rule that lets events"),
     ("service", {"smokeTest": {"enabled": True}}, "smokeTest.token.existingSecret is missing"),
     ("sidecar", {"store": {"kind": "embedded", "redis": {"urls": []}}}, "store.kind is embedded in mode sidecar"),
     ("sidecar", {"store": {"kind": "embedded", "redis": {"urls": []}}, "acknowledgeSingleReplica": True}, "store.embedded.existingClaim is missing"),
@@ -276,11 +298,18 @@ def test_what_cannot_work_is_refused(name, values, sentence):
         assert sentence in str(refused.value)
 
 
+def test_a_name_that_no_service_may_have_is_refused():
+    with pytest.raises(Refused, match="fullnameOverride is missing"):
+        render(*CASES["service"], release="123")
+    render(*CASES["service"], release="123", values={"fullnameOverride": "twinlock"})
+
+
 def test_every_refusal_has_its_test():
     text = "".join((CHART / "templates" / name).read_text() for name in ("_checked.tpl", "_sidecar.tpl"))
     sentences = re.findall(r'fail (?:\(printf )?"([^"]+)"', text)
     assert len(sentences) == text.count("fail ") > 30
-    tested = [it[2].replace("server.listen", "%s") for it in REFUSED] + ["initialize is true", "twinlock.sidecar needs mode"]
+    tested = [it[2].replace("server.listen", "%s") for it in REFUSED]
+    tested += ["initialize is true", "twinlock.sidecar needs mode", "fullnameOverride is missing"]
     assert [it for it in sentences if not any(begin in it for begin in tested)] == []
     assert all(it.endswith(".") for it in sentences)
 
@@ -400,6 +429,7 @@ WITHOUT_EFFECT = {
     ("embedded/volume", "replicaCount"),
     # Nothing is scaled while no server runs.
     ("service/initialize", "autoscaling.enabled"),
+    ("service/restore", "autoscaling.enabled"),
 }
 
 
@@ -448,6 +478,7 @@ def test_notes_say_the_next_command():
     assert "WARNING: insecure" in notes("service/mesh")
     assert "WARNING: config.login.mode is legacy" in notes("service/legacy")
     assert "dns:///twinlock-headless" in notes("service/headless")
+    assert "--set restore.file=null" in notes("service/restore")
 
 
 def test_alert_rules_pass_promtool(tmp_path):

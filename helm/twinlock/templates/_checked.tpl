@@ -66,6 +66,9 @@
 {{- if and .Values.externalSecrets.secrets (not .Values.externalSecrets.secretStoreRef.name) -}}
   {{- fail "externalSecrets.secretStoreRef.name is missing: write the store that the secrets are read from." -}}
 {{- end -}}
+{{- if and .Values.initialize .Values.restore.file -}}
+  {{- fail "initialize and restore.file are both set: a backup brings its dataset along, so leave initialize out." -}}
+{{- end -}}
 {{- if eq .Values.mode "service" -}}
   {{- include "twinlock.checked.service" . -}}
 {{- else -}}
@@ -74,6 +77,9 @@
 {{- end }}
 
 {{- define "twinlock.checked.service" -}}
+{{- if regexMatch "^[0-9]" (include "twinlock.fullname" .) -}}
+  {{- fail "fullnameOverride is missing: the release's name begins with a digit, and a Service's must begin with a letter." -}}
+{{- end -}}
 {{- if not .Values.insecure -}}
   {{- if not (include "twinlock.hasTls" .) -}}
     {{- fail "tls.existingSecret is missing: name the Secret with the server's certificate, set tls.certManager.enabled, or insecure where a service mesh encrypts and authenticates." -}}
@@ -118,6 +124,17 @@
     {{- fail "backup.token.existingSecret is missing: name the Secret with the token of a caller with the role operator." -}}
   {{- end -}}
 {{- end -}}
+{{- if and .Values.restore.file (not .Values.backup.existingClaim) -}}
+  {{- fail "backup.existingClaim is missing: name the volume claim that has the backup of restore.file." -}}
+{{- end -}}
+{{- if .Values.networkPolicy.enabled -}}
+  {{- if and (dig "webhook" "url" "" .Values.config) (not .Values.networkPolicy.extraEgress) -}}
+    {{- fail "networkPolicy.extraEgress is empty: write the rule that lets events out to config.webhook.url." -}}
+  {{- end -}}
+  {{- if and (dig "telemetry" "otlp_endpoint" "" .Values.config) (not .Values.networkPolicy.extraEgress) -}}
+    {{- fail "networkPolicy.extraEgress is empty: write the rule that lets traces out to config.telemetry.otlp_endpoint." -}}
+  {{- end -}}
+{{- end -}}
 {{- if and .Values.smokeTest.enabled (not (or .Values.insecure .Values.smokeTest.token.existingSecret .Values.smokeTest.certificate.existingSecret)) -}}
   {{- fail "smokeTest.token.existingSecret is missing: name the Secret with the token of a caller with the role product, or set smokeTest.enabled to false." -}}
 {{- end -}}
@@ -138,6 +155,9 @@
 {{- end -}}
 {{- if .Values.backup.enabled -}}
   {{- fail "backup is for mode service: run `twinlock backup` beside the application, or install the chart once more in mode service over the same Redis." -}}
+{{- end -}}
+{{- if .Values.restore.file -}}
+  {{- fail "restore is for mode service: stop the application, and install the chart once more in mode service over the same Redis." -}}
 {{- end -}}
 {{- if eq .Values.store.kind "embedded" -}}
   {{- if not .Values.acknowledgeSingleReplica -}}

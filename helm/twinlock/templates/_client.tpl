@@ -22,26 +22,26 @@
 {{- $tls := .root.Values.tls -}}
 {{- if include "twinlock.hasTls" .root }}
 server-ca:
-  name: {{ $tls.serverCA.existingSecret | default (include "twinlock.tlsSecret" .root) }}
+  name: {{ $tls.serverCA.existingSecret | default (include "twinlock.tlsSecret" .root) | quote }}
   files: { {{ $tls.serverCA.key | quote }}: ca.crt }
 {{- end }}
 {{- with .caller.token }}
 {{- if .existingSecret }}
 token:
-  name: {{ .existingSecret }}
+  name: {{ .existingSecret | quote }}
   files: { {{ .key | quote }}: token }
 {{- end }}
 {{- end }}
 {{- with .caller.certificate.existingSecret }}
 certificate:
-  name: {{ . }}
+  name: {{ . | quote }}
   files: { tls.crt: tls.crt, tls.key: tls.key }
 {{- end }}
 {{- end }}
 
 {{- define "twinlock.client.volumeMounts" -}}
 {{- range $name, $secret := include "twinlock.client.secrets" . | fromYaml }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   mountPath: /run/secrets/twinlock/{{ $name }}
   readOnly: true
 {{- end }}
@@ -49,14 +49,14 @@ certificate:
 
 {{- define "twinlock.client.volumes" -}}
 {{- range $name, $secret := include "twinlock.client.secrets" . | fromYaml }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   secret:
-    secretName: {{ $secret.name }}
+    secretName: {{ $secret.name | quote }}
     defaultMode: 0400
     items:
       {{- range $key, $file := $secret.files }}
-      - key: {{ $key }}
-        path: {{ $file }}
+      - key: {{ $key | quote }}
+        path: {{ $file | quote }}
       {{- end }}
 {{- end }}
 {{- end }}

@@ -17,8 +17,8 @@
 {{- end }}
 
 {{- define "twinlock.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "twinlock.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "twinlock.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* The labels of the server's pods, which Services, budgets and policies select. */}}
@@ -28,10 +28,10 @@ app.kubernetes.io/component: server
 {{- end }}
 
 {{- define "twinlock.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 {{ include "twinlock.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -68,8 +68,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if or .Values.tls.existingSecret .Values.tls.certManager.enabled }}true{{ end -}}
 {{- end }}
 
+{{- /* No server runs while a Job makes or restores the dataset. */}}
+{{- define "twinlock.isStopped" -}}
+{{- if or .Values.initialize .Values.restore.file }}true{{ end -}}
+{{- end }}
+
 {{- define "twinlock.replicas" -}}
-{{- if .Values.initialize -}}
+{{- if include "twinlock.isStopped" . -}}
 0
 {{- else if kindIs "invalid" .Values.replicaCount -}}
 {{ ternary 2 1 (eq .Values.store.kind "redis") }}

@@ -1,6 +1,6 @@
 {{- /* What every pod of the chart has in common. */}}
 {{- define "twinlock.pod" -}}
-serviceAccountName: {{ include "twinlock.serviceAccount" . }}
+serviceAccountName: {{ include "twinlock.serviceAccount" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -12,7 +12,7 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
@@ -25,7 +25,7 @@ tolerations:
 {{- end }}
 
 {{- define "twinlock.podAnnotations" -}}
-twinlock/config-checksum: {{ include "twinlock.config" . | sha256sum }}
+twinlock/config-checksum: {{ include "twinlock.config" . | sha256sum | quote }}
 {{- with .Values.podAnnotations }}
 {{ toYaml . }}
 {{- end }}
@@ -34,7 +34,7 @@ twinlock/config-checksum: {{ include "twinlock.config" . | sha256sum }}
 {{- /* The labels of a pod: (dict "root" . "component" NAME). */}}
 {{- define "twinlock.podLabels" -}}
 {{ include "twinlock.selectorLabels" .root }}
-app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/component: {{ .component | quote }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -44,8 +44,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "twinlock.containerOfTheImage" -}}
-image: {{ include "twinlock.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "twinlock.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 command: [/twinlock]
 {{- with .Values.securityContext }}
 securityContext:
@@ -93,22 +93,22 @@ securityContext:
 {{- define "twinlock.volumes" -}}
 - name: twinlock-config
   configMap:
-    name: {{ include "twinlock.fullname" . }}
+    name: {{ include "twinlock.fullname" . | quote }}
 {{- range $name, $secret := include "twinlock.secrets" . | fromYaml }}
 - name: twinlock-{{ $name }}
   secret:
-    secretName: {{ $secret.name }}
+    secretName: {{ $secret.name | quote }}
     defaultMode: 0400
     items:
       {{- range $key, $file := $secret.files }}
-      - key: {{ $key }}
-        path: {{ $file }}
+      - key: {{ $key | quote }}
+        path: {{ $file | quote }}
       {{- end }}
 {{- end }}
 {{- if not (include "twinlock.overRedis" .) }}
 - name: twinlock-data
   persistentVolumeClaim:
-    claimName: {{ include "twinlock.claim" . }}
+    claimName: {{ include "twinlock.claim" . | quote }}
 {{- end }}
 {{- if include "twinlock.hasSocket" . }}
 - name: twinlock-socket
@@ -128,40 +128,40 @@ securityContext:
 {{- /* The secrets that the server reads: where each is mounted, its name, and the files of its keys. */}}
 {{- define "twinlock.secrets" -}}
 keyring:
-  name: {{ .Values.keyring.existingSecret }}
+  name: {{ .Values.keyring.existingSecret | quote }}
   files: { {{ .Values.keyring.key | quote }}: keyring.toml }
 {{- if include "twinlock.overRedis" . }}
 {{- with .Values.store.redis.password }}
 {{- if .existingSecret }}
 redis-password:
-  name: {{ .existingSecret }}
+  name: {{ .existingSecret | quote }}
   files: { {{ .key | quote }}: password }
 {{- end }}
 {{- end }}
 {{- with .Values.store.redis.tlsCA }}
 {{- if .existingSecret }}
 redis-ca:
-  name: {{ .existingSecret }}
+  name: {{ .existingSecret | quote }}
   files: { {{ .key | quote }}: ca.crt }
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if include "twinlock.hasTls" . }}
 tls:
-  name: {{ include "twinlock.tlsSecret" . }}
+  name: {{ include "twinlock.tlsSecret" . | quote }}
   files: { tls.crt: tls.crt, tls.key: tls.key }
 {{- end }}
 {{- with .Values.tls.clientCA }}
 {{- if .existingSecret }}
 client-ca:
-  name: {{ .existingSecret }}
+  name: {{ .existingSecret | quote }}
   files: { {{ .key | quote }}: ca.crt }
 {{- end }}
 {{- end }}
 {{- with .Values.webhook }}
 {{- if .existingSecret }}
 webhook:
-  name: {{ .existingSecret }}
+  name: {{ .existingSecret | quote }}
   files: { {{ .key | quote }}: secret }
 {{- end }}
 {{- end }}
@@ -187,7 +187,7 @@ spec:
     {{- toYaml .Values.topologySpreadConstraints | nindent 4 }}
     {{- else }}
     {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
-    - topologyKey: {{ . }}
+    - topologyKey: {{ . | quote }}
       maxSkew: 1
       whenUnsatisfiable: ScheduleAnyway
       matchLabelKeys: [pod-template-hash]

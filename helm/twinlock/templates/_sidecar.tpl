@@ -14,7 +14,7 @@ What an application's pod takes up, as YAML: `podAnnotations`, `securityContext`
 {{- end -}}
 {{- $native := .Values.sidecar.native -}}
 podAnnotations:
-  twinlock/config-checksum: {{ include "twinlock.config" . | sha256sum }}
+  twinlock/config-checksum: {{ include "twinlock.config" . | sha256sum | quote }}
 securityContext:
   fsGroup: {{ dig "fsGroup" 65532 .Values.podSecurityContext }}
   fsGroupChangePolicy: OnRootMismatch
@@ -32,7 +32,7 @@ volumes:
   {{- include "twinlock.volumes" . | nindent 2 }}
 env:
   - name: TWINLOCK_ADDRESS
-    value: {{ include "twinlock.sidecar.address" . }}
+    value: {{ include "twinlock.sidecar.address" . | quote }}
 volumeMounts:
   {{- if include "twinlock.hasSocket" . }}
   - name: twinlock-socket
@@ -89,8 +89,8 @@ volumeMounts:
 
 {{- /* The application's pod has a security context of its own, so that the user is the container's. */}}
 {{- define "twinlock.sidecar.image" -}}
-image: {{ include "twinlock.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "twinlock.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 command: [/twinlock]
 securityContext:
   {{- toYaml (mergeOverwrite (pick .Values.podSecurityContext "runAsNonRoot" "runAsUser" "runAsGroup" "seccompProfile" | deepCopy) .Values.securityContext) | nindent 2 }}
