@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { inspect } from 'node:util';
+import { inspect, promisify } from 'node:util';
 import { Client, ElevationRequiredError, ProofError, RequestError, StateError, UnavailableError } from 'twinlock';
 import { Server } from './server.mjs';
 import { calm, enrolled } from './user.mjs';
@@ -61,6 +61,7 @@ async function lossy(address) {
   const cut = () => sockets.forEach((socket) => socket.destroy());
   return {
     address: `127.0.0.1:${listener.address().port}`,
+    connections: () => promisify(listener.getConnections.bind(listener))(),
     swallow: () => (isSwallowing = true),
     cut() {
       isSwallowing = false;
@@ -439,6 +440,15 @@ describe('close', () => {
     });
     assert.throws(() => other.watchEvents(), RequestError);
     await other.close();
+  });
+
+  it('lets go of the connection', async (t) => {
+    const way = own(t, await lossy(server.address));
+    const other = new Client({ address: way.address });
+    await Promise.all(Array.from({ length: 10 }, () => other.describeUser({ userId: 'a' })));
+    assert.equal(await way.connections(), 1);
+    await other.close();
+    await until(async () => (await way.connections()) === 0);
   });
 });
 

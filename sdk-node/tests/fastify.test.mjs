@@ -1,13 +1,16 @@
-// The hooks in Fastify.
+// The hooks in Fastify 5 and in Fastify 4.
 
 import { describe } from 'node:test';
-import fastify from 'fastify';
+import fastify5 from 'fastify';
+import fastify4 from 'fastify4';
 import { elevationRequired, errorHandler, secondStep } from 'twinlock/fastify';
 import { testSite } from './frameworks.mjs';
 
-describe('fastify', () => testSite(start));
+for (const [name, fastify] of Object.entries({ fastify5, fastify4 })) {
+  describe(name, () => testSite((client) => start(fastify, client)));
+}
 
-async function start(client) {
+async function start(fastify, client) {
   const account = { client, user: (request) => request.headers.user, session: async (request) => request.headers.session };
   const app = fastify();
   app.setErrorHandler((error, request, reply) => reply.code(error.message === 'broken' ? 418 : 500).send());

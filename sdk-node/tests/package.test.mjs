@@ -130,9 +130,14 @@ describe('the packed tarballs', () => {
     `;
     const expected = `403 ELEVATION_REQUIRED\n401 CODE_ALREADY_USED\n400 MALFORMED_CODE\n200 RECOVERY_KEY\n`;
     assert.equal(await run('site.mjs', site + middleware + visit, 'express'), expected);
-    const same = "const names = (module) => Object.keys(module).filter((name) => name !== 'default').sort().join();";
-    const compare = `${same} console.log(names(await import('twinlock/express')) === names(await import('twinlock/fastify')));`;
-    assert.equal(await run('same.mjs', compare, 'x'), 'true\n');
+    const compare = `
+      import { createRequire } from 'node:module';
+      const names = (module) => Object.keys(module).filter((name) => !/^(default|module.exports)$/.test(name)).sort().join();
+      const require = createRequire(import.meta.url);
+      console.log(names(await import('twinlock')) === names(require('twinlock')));
+      console.log(names(await import('twinlock/express')) === names(require('twinlock/fastify')));
+    `;
+    assert.equal(await run('same.mjs', compare, 'x'), 'true\ntrue\n');
   });
 
   it('do what the README says, as TypeScript', async () => {

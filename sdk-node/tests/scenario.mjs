@@ -5,12 +5,20 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse } from 'smol-toml';
-import { Client, TwinlockError } from 'twinlock';
+import * as twinlock from 'twinlock';
 import { Authenticator } from './authenticator.mjs';
 import { repository } from './server.mjs';
 
+const { Client, TwinlockError } = twinlock;
+
 const directory = join(repository, 'tests/scenarios');
 const reasons = parse(readFileSync(join(repository, 'tests/reasons.toml'), 'utf8'));
+/** The class of each reason, by the table in docs/sdk-errors.md. */
+const classes = Object.fromEntries(
+  [...readFileSync(join(repository, 'docs/sdk-errors.md'), 'utf8').matchAll(/^\| `(\w+Error)` .*\|(.*)\|$/gm)].flatMap(
+    ([, name, listed]) => [...listed.matchAll(/`(\w+)`/g)].map(([, reason]) => [reason, twinlock[name]]),
+  ),
+);
 
 /** What must be left of a step where a code must not lapse on its way, in seconds. */
 const MARGIN = 4;
@@ -331,6 +339,7 @@ function checkRefusal(error) {
   const expected = reasons[error.reason];
   assert(expected, error.reason);
   assert.equal(error.code, expected.grpc);
+  assert.equal(error.constructor, classes[error.reason], error.reason);
   assert.equal(error.retryAfterMs !== undefined, expected.retry_after ?? false, error.reason);
   assert.equal(error.fields.length, Number(expected.field ?? false), error.reason);
   assert.match(error.message, /\.$/);
