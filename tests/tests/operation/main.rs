@@ -2,6 +2,7 @@
 
 mod callers;
 mod dataset;
+mod doctor;
 mod full_disk;
 mod smoke_test;
 mod tls;
