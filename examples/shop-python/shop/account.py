@@ -105,7 +105,7 @@ def confirm(request):
 def told(error, user):
     """The problem of an attempt, with the wait that it may have begun."""
     problem = explain(error)
-    if isinstance(error, ProofError) and problem.wait is None:
+    if isinstance(error, ProofError):
         begun = waiting(user)
         problem.wait = begun and begun.wait
     return problem

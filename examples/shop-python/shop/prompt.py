@@ -36,9 +36,12 @@ class Problem:
 
 def explain(error: TwinlockError) -> Problem:
     sentence = SENTENCES.get(error.reason, error.message)
-    if isinstance(error, (ProofError, BlockedError)):
-        wait = None if error.retry_after is None else ceil(error.retry_after.total_seconds())
-        return Problem(sentence, 429 if isinstance(error, BlockedError) else 422, wait)
+    if isinstance(error, BlockedError):
+        # Without a wait, only an administrator ends the lock.
+        wait = error.retry_after and ceil(error.retry_after.total_seconds())
+        return Problem(sentence, 429, wait)
+    if isinstance(error, ProofError):
+        return Problem(sentence, 422)
     if isinstance(error, StateError):
         return Problem(sentence, 409)
     logging.getLogger(__name__).error("no verdict: %s %s", error.reason, error)

@@ -37,11 +37,11 @@ export class Authenticator {
     return `${this.#totp.issuer}: ${this.#totp.label}`;
   }
 
-  /** The earliest code that was not shown yet and that the server takes. */
-  async code() {
+  /** The earliest code that was not shown yet and that the server takes; none of the past, where it is to last. */
+  async code({ lasting = false } = {}) {
     const period = this.#totp.period * 1000;
     const now = Math.floor((Date.now() + MARGIN) / period);
-    const step = Math.max(now - WINDOW, this.#last + 1);
+    const step = Math.max(lasting ? now : now - WINDOW, this.#last + 1);
     this.#last = step;
     await sleep(Math.max(0, (step - WINDOW) * period + 200 - Date.now()));
     return this.#totp.generate({ timestamp: step * period });
