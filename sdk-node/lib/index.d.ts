@@ -368,6 +368,12 @@ export class Client implements AsyncDisposable {
    * active stays so until then.
    *
    * @throws {ElevationRequiredError} Elevate the session first.
+   *
+   * @example
+   * ```js
+   * await client.elevate({ userId, sessionId, asserted: 'password' });
+   * const { qrSvg, secret } = await client.enroll({ userId, sessionId, accountName: 'alice@example.com' });
+   * ```
    */
   enroll(request: EnrollRequest, options?: CallOptions): Promise<EnrollResponse>;
 
@@ -375,7 +381,15 @@ export class Client implements AsyncDisposable {
    * Proves that the app holds the secret, and turns two-step verification on.
    *
    * @throws {ProofError} The code is not accepted.
+   * @throws {BlockedError} Nothing was looked at: too many failures before.
    * @throws {StateError} `NO_PENDING_ENROLLMENT`: begin again.
+   *
+   * @example
+   * ```js
+   * const { recoveryKey, recoveryKeyCreateTime } = await client.confirmEnrollment({ userId, sessionId, totpCode });
+   * // Show the key. When the user says that it is stored:
+   * await client.acknowledgeRecoveryKey({ userId, recoveryKeyCreateTime });
+   * ```
    */
   confirmEnrollment(request: ConfirmEnrollmentRequest, options?: CallOptions): Promise<ConfirmEnrollmentResponse>;
 
@@ -389,7 +403,18 @@ export class Client implements AsyncDisposable {
   /** What is known of a user. Somebody unknown is an empty answer. */
   describeUser(request: UserRequest, options?: CallOptions): Promise<DescribeUserResponse>;
 
-  /** Decides what a login that has passed its first step still owes. */
+  /**
+   * Decides what a login that has passed its first step still owes.
+   *
+   * @example
+   * ```js
+   * const { decision } = await client.evaluateLogin({ userId, channel: 'FORM', authorities: ['system-admin'] });
+   * if (decision === 'ALLOW') logIn();
+   * else if (decision === 'VERIFY') askForCode();
+   * else if (decision === 'ENROLL') setUpFirst();
+   * else refuse();
+   * ```
+   */
   evaluateLogin(request: EvaluateLoginRequest, options?: CallOptions): Promise<EvaluateLoginResponse>;
 
   /**
@@ -406,14 +431,25 @@ export class Client implements AsyncDisposable {
    *
    * @throws {ProofError} What was presented is not accepted.
    * @throws {BlockedError} Nothing was looked at: too many failures before.
-   * @throws {StateError} `SECOND_FACTOR_REQUIRED`: the user is enrolled, so ask for a code.
+   * @throws {StateError} `SECOND_FACTOR_REQUIRED`: the user is enrolled, so ask for a code. `NO_PASSWORD`,
+   * `ASSERTION_NOT_ALLOWED`, `NOT_ENROLLED`: this proof cannot be given.
+   *
+   * @example
+   * ```js
+   * const { elevation, recoveryKey } = await client.elevate({ userId, sessionId, totpCode });
+   * ```
    */
   elevate(request: ElevateRequest, options?: CallOptions): Promise<ElevateResponse>;
 
   /**
-   * Whether a session is elevated now.
+   * Whether a session is elevated now, and by what.
    *
    * @throws {ElevationRequiredError} It is not.
+   *
+   * @example
+   * ```js
+   * await client.checkElevation({ userId, sessionId, maxAgeMs: 60_000 }); // throws, or go on
+   * ```
    */
   checkElevation(request: CheckElevationRequest, options?: CallOptions): Promise<Elevation>;
 
@@ -430,7 +466,11 @@ export class Client implements AsyncDisposable {
   /** Records that the user has said that the key is stored safely. It is never repeated by the client. */
   acknowledgeRecoveryKey(request: AcknowledgeRecoveryKeyRequest, options?: CallOptions): Promise<void>;
 
-  /** Stores a password to elevate with before enrollment. It is never repeated by the client. */
+  /**
+   * Stores a password to elevate with before enrollment. It is never repeated by the client.
+   *
+   * @throws {RequestError} where the verifier cannot be read, or would cost too much to check.
+   */
   setPassword(request: SetPasswordRequest, options?: CallOptions): Promise<void>;
 
   /** Forgets it. It is never repeated by the client. */
@@ -440,17 +480,36 @@ export class Client implements AsyncDisposable {
    * Turns two-step verification off for another user, who lost both the app and the recovery key.
    *
    * @throws {ProofError} The administrator's code is not accepted.
+   * @throws {BlockedError} Nothing was looked at: too many failures of the administrator before.
    * @throws {StateError} `SELF_UNENROLL`, `ADMIN_NOT_ENROLLED`, `USER_NOT_FOUND` or `NOT_ENROLLED`.
+   * @throws {CallerError} The caller may not, or `admin.users` does not list the administrator.
+   *
+   * @example
+   * ```js
+   * await client.unenrollUser({ adminUserId: 'desk', totpCode, userId: 'alice' });
+   * ```
    */
   unenrollUser(request: AdministratorRequest, options?: CallOptions): Promise<void>;
 
-  /** Ends a user's wait or lock, with the same proof. */
+  /**
+   * Ends a user's wait or lock, with the same proof.
+   *
+   * @throws {ProofError} The administrator's code is not accepted.
+   * @throws {BlockedError} Nothing was looked at: too many failures of the administrator before.
+   * @throws {StateError} `ADMIN_NOT_ENROLLED` or `USER_NOT_FOUND`.
+   */
   clearBackoff(request: AdministratorRequest, options?: CallOptions): Promise<void>;
 
   /**
    * Takes over an authenticator that another system enrolled. A recovery key is in the answer where one was asked for.
    *
    * @throws {StateError} `ALREADY_ENROLLED`.
+   * @throws {RequestError} where the URI is none, or says what is not supported.
+   *
+   * @example
+   * ```js
+   * const { recoveryKey } = await client.importEnrollment({ userId, otpauthUri, issueRecoveryKey: true });
+   * ```
    */
   importEnrollment(
     request: ImportEnrollmentRequest & { issueRecoveryKey: true },
@@ -475,7 +534,12 @@ export class Client implements AsyncDisposable {
   /** Forgets a user whom the product has deleted, so that a reused id inherits nothing. Needs the role `operator`. */
   eraseUser(request: OperatorRequest, options?: CallOptions): Promise<void>;
 
-  /** Unenrolls a user without an administrator's proof, and says why. Needs the role `operator`. */
+  /**
+   * Unenrolls a user without an administrator's proof, and says why. Needs the role `operator`.
+   *
+   * @throws {StateError} `USER_NOT_FOUND` or `NOT_ENROLLED`.
+   * @throws {RequestError} where `why` is blank.
+   */
   resetUser(request: OperatorRequest & { why: string }, options?: CallOptions): Promise<void>;
 
   /**

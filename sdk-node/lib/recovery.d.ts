@@ -16,12 +16,23 @@ export function generate(): string;
  *
  * @param recoveryKey As it was typed: case, spaces and hyphens do not matter.
  * @throws {ProofError} `MALFORMED_CODE`: it cannot be a key.
+ * @throws {RequestError} where the owner is not of its form.
  */
 export function hash(recoveryKey: string, owner: KeyOwner): Buffer;
 
 /**
  * Checks a key, in constant time. It works once: replace the hash in one change with the comparison.
  *
+ * @param hash The 32 bytes that {@link hash} gave.
  * @throws {ProofError} `INVALID_CODE`, or `MALFORMED_CODE` where it cannot be a key.
+ * @throws {RequestError} where the hash or its owner is not of its form.
+ *
+ * @example
+ * ```js
+ * const key = recovery.generate();
+ * const kept = recovery.hash(key, { userId: 'alice' });
+ * recovery.verify(key.toLowerCase(), kept, { userId: 'alice' });
+ * recovery.verify(key, kept, { userId: 'bob' }); // throws INVALID_CODE
+ * ```
  */
 export function verify(recoveryKey: string, hash: Uint8Array, owner: KeyOwner): void;

@@ -63,6 +63,24 @@ function required(code) {
   return `(async () => {\n${code.replaceAll(imports, "const $1 = require('$2');")}\n})();\n`;
 }
 
+/** The examples in the types, as one module that is compiled and not run. */
+function examples() {
+  const files = ['index', 'totp', 'recovery', 'backoff'].map((name) => readFileSync(join(root, `lib/${name}.d.ts`), 'utf8'));
+  const found = files.flatMap((file) => [...file.matchAll(/\* ```js\n(.*?)\* ```/gs)]);
+  assert(found.length > 10);
+  const given = `
+    import { Backoff, BlockedError, Client, ProofError, recovery, totp } from 'twinlock';
+    const [userId, sessionId, totpCode, otpauthUri, token, afterEventId]: string[] = [];
+    declare const client: Client;
+    declare const user: { failures: number; lastFailure?: Date };
+    declare function askAgain(message: string, milliseconds?: number): void;
+    declare function wait(milliseconds?: number): void;
+    declare function step(): void;
+    const [logIn, askForCode, setUpFirst, refuse] = [step, step, step, step];
+  `;
+  return given + found.map(([, code]) => `{\n${code.replaceAll(/^ *\* ?/gm, '')}}\n`).join('');
+}
+
 describe('the packed tarballs', () => {
   it('install without a script, and hold no more than they must', () => {
     const installed = join(folder, 'node_modules');
@@ -151,9 +169,10 @@ describe('the packed tarballs', () => {
     assert.notEqual(typed, without);
     writeFileSync(join(folder, 'server.mts'), withServer.replaceAll("'alice'", "'typescript'"));
     writeFileSync(join(folder, 'local.mts'), typed);
+    writeFileSync(join(folder, 'examples.mts'), examples());
     const strict = ['--strict', '--noImplicitAny', '--module', 'nodenext', '--target', 'es2022', '--types', 'node'];
     const compiler = join(folder, 'node_modules/typescript/bin/tsc');
-    execFileSync(process.execPath, [compiler, ...strict, '--outDir', 'compiled', 'server.mts', 'local.mts'], { cwd: folder, stdio: 'inherit' });
+    execFileSync(process.execPath, [compiler, ...strict, '--outDir', 'compiled', 'server.mts', 'local.mts', 'examples.mts'], { cwd: folder, stdio: 'inherit' });
     assert.equal(await run('compiled/server.mjs', readFileSync(join(folder, 'compiled/server.mjs'), 'utf8'), 'x'), EXPECTED);
     assert.equal(await run('compiled/local.mjs', readFileSync(join(folder, 'compiled/local.mjs'), 'utf8'), 'x'), '');
   });
