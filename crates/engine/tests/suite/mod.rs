@@ -10,7 +10,7 @@ use twinlock_core::{Namespace, Timestamp, UserId};
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::entropy;
 use twinlock_engine::store::{
-    Durability, Record, RecordKey, Store, StoreError, Swap, Swapped, Version,
+    Durability, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, dataset_name,
 };
 
 /// Runs every check as a test of its own. The constructor is an async function that gives an
@@ -35,6 +35,7 @@ macro_rules! store_suite {
             keeps_bytes_as_they_are,
             walks_over_every_record,
             says_that_it_can_be_used,
+            renews_the_markers_of_its_name_alone,
         );
     };
     ($open:path, $($check:ident),+ $(,)?) => {$(
@@ -291,6 +292,22 @@ async fn pass_by(store: &Arc<dyn Store>, key: &RecordKey, time: Timestamp) {
 }
 
 /// A deadline that no test should meet.
+/// A marker is renewed under another key, and the store is the same dataset all the time.
+pub async fn renews_the_markers_of_its_name_alone(store: Arc<dyn Store>) {
+    let first = store.marker().to_vec();
+    let renewed = [dataset_name(&first), b"under another key"].concat();
+    let foreign = [&[0xff; 16][..], b"of another dataset"].concat();
+    for (marker, expected) in [(&renewed, &renewed), (&foreign, &renewed), (&first, &first)] {
+        let done = store.renew_markers(marker, soon()).await;
+        // A store may say that there is none of that name, or leave it at that.
+        assert!(done.is_ok() || *marker == foreign, "{done:?}");
+        let markers = store.markers(soon()).await.expect("markers");
+        assert_eq!(markers, std::slice::from_ref(expected));
+        store.check(soon()).await.expect("the same dataset");
+        assert_eq!(version(&store, &key("nobody beside it")).await, None);
+    }
+}
+
 pub fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
