@@ -85,7 +85,8 @@ account.post(
     // again, and with it the new recovery key.
     request.session.pending.passed = true;
     const issued = request.twinlock.verified;
-    if (issued.recoveryKey) return page(request, response, 'recovery-key', { issued, used: true, next: '/login/finish' });
+    if (issued.recoveryKey)
+      return page(request, response, 'recovery-key', { issued, used: true, next: '/login/finish' });
     response.redirect('/login/finish');
   },
   async (error, request, response, next) => {
@@ -134,11 +135,13 @@ account.post('/confirm', loggedIn, async (request, response) => {
   try {
     done = await client.elevate(call(request, user, 'elevate', proof));
   } catch (error) {
-    if (error instanceof StateError) return response.redirect(request.originalUrl); // On or off since: it asks for the other.
+    // It is on or off since the page was shown, and asks for the other.
+    if (error instanceof StateError) return response.redirect(request.originalUrl);
     const problem = withPassword ? explain(error) : await told(error, user);
     return askAgain(request, response, { withPassword, problem });
   }
-  if (done.recoveryKey) return page(request, response, 'recovery-key', { issued: done, used: true, next: target(request) });
+  if (done.recoveryKey)
+    return page(request, response, 'recovery-key', { issued: done, used: true, next: target(request) });
   response.redirect(target(request));
 });
 

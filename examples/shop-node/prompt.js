@@ -27,7 +27,11 @@ export function explain(error) {
   if (error instanceof StateError) return { sentence, status: 409 };
   console.error(error);
   if (error instanceof UnavailableError) {
-    return { sentence: 'This cannot be checked just now. Nothing is lost: try again in a moment.', status: 503, keep: true };
+    return {
+      sentence: 'This cannot be checked just now. Nothing is lost: try again in a moment.',
+      status: 503,
+      keep: true,
+    };
   }
   return { sentence: 'Something went wrong. Try again later.', status: 500 };
 }
@@ -68,8 +72,8 @@ export function notice(request, sentence) {
 }
 
 /**
- * What a call for this user and session has. The request id comes from the form's ticket and what was typed: a form that
- * is sent twice, or again because its answer was lost, gets the same answer, a new recovery key included, and another
+ * What a call for this user and session has. The request id comes from the form's ticket and what was typed: a form
+ * that is sent twice, or again because its answer was lost, gets the same answer, a new recovery key included; another
  * code in the same form is another request.
  */
 export function call(request, user, what, more = {}, ticket = request.body.ticket) {
@@ -92,7 +96,10 @@ export function origin(request) {
 
 /** The code or the recovery key of a form. Apps show codes with a blank in the middle, and people type it. */
 export function presented({ body }) {
-  return 'recovery_key' in body ? { recoveryKey: String(body.recovery_key) } : { totpCode: String(body.code ?? '').replace(/\s/g, '') };
+  const { recovery_key: recoveryKey, code = '' } = body;
+  return recoveryKey === undefined
+    ? { totpCode: String(code).replace(/\s/g, '') }
+    : { recoveryKey: String(recoveryKey) };
 }
 
 /** Where to go on: only within the shop. */

@@ -32,7 +32,9 @@ twoStep.all('/two-step/set-up', async (request, response, next) => {
   next();
 });
 twoStep.get('/two-step/set-up', (request, response) => page(request, response, 'set-up'));
-twoStep.post('/two-step/set-up', (request, response) => showSecret(request, response, pendingUser(request) ?? request.user));
+twoStep.post('/two-step/set-up', (request, response) =>
+  showSecret(request, response, pendingUser(request) ?? request.user),
+);
 
 async function showSecret(request, response, user, problem) {
   const enrollment = String(request.body.enrollment ?? request.body.ticket);
@@ -77,7 +79,7 @@ twoStep
 
 // The user says that the new recovery key is stored.
 twoStep.post('/two-step/acknowledge', async (request, response) => {
-  const user = pendingUser(request) ?? request.user;
+  const user = request.session.pending?.passed ? pendingUser(request) : request.user;
   if (!user) return response.redirect('/login');
   try {
     const recoveryKeyCreateTime = new Date(String(request.body.create_time));

@@ -29,7 +29,10 @@ export const userById = (id) => users.find((user) => user.id === id);
 
 export async function userByPassword(name, password) {
   const user = users.find((known) => known.name === name) ?? nobody;
-  const [salt, expected] = user.passwordHash.split('$').slice(-2).map((part) => Buffer.from(part, 'base64'));
+  const [salt, expected] = user.passwordHash
+    .split('$')
+    .slice(-2)
+    .map((part) => Buffer.from(part, 'base64'));
   const same = timingSafeEqual(await derive(password, salt), expected);
   return same && user !== nobody ? user : undefined;
 }

@@ -56,7 +56,7 @@ def verify(request):
 def finish(request):
     """The end of a login that has passed its second step."""
     user = pending_user(request)
-    if user is None or request.session.get(PASSED) != str(user.pk):
+    if user is None or present_user(request) != user:
         return redirect("login")
     del request.session[PASSED]
     target = request.session.pop(PENDING)["next"]
@@ -100,6 +100,14 @@ def confirm(request):
     if done.recovery_key is not None:
         return page(request, "recovery_key.html", issued=done, used=True, next=context["next"])
     return redirect(context["next"])
+
+
+def present_user(request):
+    """Who has passed all steps, though the login may not be finished."""
+    user = pending_user(request)
+    if user is None or request.session.get(PASSED) != str(user.pk):
+        return request.user
+    return user
 
 
 def told(error, user):

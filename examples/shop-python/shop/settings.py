@@ -18,12 +18,15 @@ ENFORCEMENT = {
 
 # With this in a file or in the environment, sessions outlive a restart.
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY") or get_random_secret_key()
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ALLOWED_HOSTS = os.environ.get("SHOP_HOSTS", "127.0.0.1,localhost").split(",")
 
-# Neither scripts nor other sites get at the session. Behind TLS, both cookies and the redirect are for TLS alone.
+# Neither scripts nor other sites get at the session.
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = "SHOP_TLS" in os.environ
+if "SHOP_TLS" in os.environ:  # behind a proxy that sets the header, whatever a client sends
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
 SESSION_COOKIE_AGE = 12 * 3600
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 from twinlock import StateError, TwinlockError, UnavailableError
 from twinlock.django import client, elevation_required, pending_user
 
-from .account import PASSED, target, told
+from .account import PASSED, present_user, target, told
 from .prompt import call, explain, page, presented
 
 elevated = elevation_required(verify_url="confirm")
@@ -84,7 +84,7 @@ def new_key(request):
 @require_POST
 def acknowledge(request):
     """The user says that the new recovery key is stored."""
-    user = pending_user(request) or request.user
+    user = present_user(request)
     if not user.is_authenticated:
         return redirect("login")
     try:

@@ -55,7 +55,9 @@ export class Authenticator {
   /** A code that this app shows at no time near now. */
   wrongCode() {
     const period = this.#totp.period * 1000;
-    const near = [-4, -3, -2, -1, 0, 1, 2, 3, 4].map((away) => this.#totp.generate({ timestamp: Date.now() + away * period }));
+    const near = [-4, -3, -2, -1, 0, 1, 2, 3, 4].map((away) =>
+      this.#totp.generate({ timestamp: Date.now() + away * period }),
+    );
     return ['000000', '111111', '222222', '333333', '444444', '555555', '666666', '777777', '888888', '999999'].find(
       (code) => !near.includes(code),
     );

@@ -24,7 +24,9 @@ export class Shop {
     shop.address = `http://127.0.0.1:${port}`;
     shop.sidecarAddress = `http://127.0.0.1:${sidecar}`;
     shop.password = 'a password of the test';
-    const kept = Object.entries(process.env).filter(([key]) => !key.startsWith('TWINLOCK_') && !key.startsWith('SHOP_'));
+    const kept = Object.entries(process.env).filter(
+      ([key]) => !key.startsWith('TWINLOCK_') && !key.startsWith('SHOP_'),
+    );
     shop.#environment = {
       ...Object.fromEntries(kept),
       SHOP_DATA: shop.directory,
@@ -52,7 +54,14 @@ export class Shop {
   /** Kills the sidecar at once, as `kill -9` does. The shop goes on. */
   async killSidecar() {
     process.kill(Number(readFileSync(join(this.directory, 'sidecar.pid'), 'utf8')), 'SIGKILL');
-    await this.#until(() => this.#healthy().then(() => false, () => true), this.#product);
+    await this.#until(
+      () =>
+        this.#healthy().then(
+          () => false,
+          () => true,
+        ),
+      this.#product,
+    );
   }
 
   /** Starts it again on the same data. */

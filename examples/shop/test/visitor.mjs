@@ -100,9 +100,27 @@ export class Visitor {
     return key;
   }
 
+  /** The name and the content of the file with the recovery key. */
+  async download() {
+    const link = this.page.getByRole('link', { name: 'Download' });
+    const [download] = await Promise.all([this.page.waitForEvent('download'), link.click()]);
+    const content = await (await download.createReadStream()).toArray();
+    return [download.suggestedFilename(), Buffer.concat(content).toString()];
+  }
+
   async storeKey() {
     await this.page.getByLabel('I have stored the key in a safe place.').check();
     await this.press('Continue');
+  }
+
+  /** The cookie of the session. */
+  async session() {
+    return (await this.context.cookies()).find(({ name }) => name.startsWith('session'));
+  }
+
+  /** What the form of the page would send. */
+  form() {
+    return this.page.locator('main form').evaluate((form) => Object.fromEntries(new FormData(form)));
   }
 
   /** Waits as long as the page says that one has to. */
