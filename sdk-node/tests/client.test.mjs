@@ -1,17 +1,10 @@
-// The client against a real server.
+// The client's calls, against a real server.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { execFileSync } from 'node:child_process';
-import { getEventListeners, once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { inspect, promisify } from 'node:util';
-import { Client, ElevationRequiredError, ProofError, RequestError, StateError, UnavailableError } from 'twinlock';
+import { inspect } from 'node:util';
+import { Client, ElevationRequiredError, ProofError, RequestError, StateError } from 'twinlock';
 import { Server } from './server.mjs';
 import { calm, enrolled } from './user.mjs';
 
@@ -27,65 +20,6 @@ after(async () => {
   await client.close();
   await server.close();
 });
-
-/** A server that takes connections and never says anything. */
-async function silence() {
-  const sockets = new Set();
-  const listener = createServer((socket) => sockets.add(socket.on('error', () => {})));
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  return {
-    address: `127.0.0.1:${listener.address().port}`,
-    async [Symbol.asyncDispose]() {
-      sockets.forEach((socket) => socket.destroy());
-      listener.close();
-      await once(listener, 'close');
-    },
-  };
-}
-
-/** A way to a server that loses answers: what comes back after `swallow()` is gone, and with `cut()` the connection is. */
-async function lossy(address) {
-  const sockets = new Set();
-  let isSwallowing = false;
-  const listener = createServer((near) => {
-    const far = connect(Number(new URL(address).port), '127.0.0.1');
-    near.pipe(far);
-    far.on('data', (data) => isSwallowing || near.write(data));
-    for (const [socket, other] of [[near, far], [far, near]]) {
-      sockets.add(socket.on('error', () => {}).on('close', () => other.destroy()));
-    }
-  });
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const cut = () => sockets.forEach((socket) => socket.destroy());
-  return {
-    address: `127.0.0.1:${listener.address().port}`,
-    connections: () => promisify(listener.getConnections.bind(listener))(),
-    swallow: () => (isSwallowing = true),
-    cut() {
-      isSwallowing = false;
-      cut();
-    },
-    async [Symbol.asyncDispose]() {
-      cut();
-      listener.close();
-      await once(listener, 'close');
-    },
-  };
-}
-
-async function until(holds) {
-  while (!(await holds())) {
-    await sleep(10);
-  }
-}
-
-/** Closes something after a test. */
-function own(t, closable) {
-  t.after(() => closable[Symbol.asyncDispose]());
-  return closable;
-}
 
 describe('a life', () => {
   it('goes through all calls', async () => {
@@ -164,38 +98,6 @@ describe('a life', () => {
     await assert.rejects(client.verify({ ...request, userId: 'carol', recoveryKey: first.recoveryKey }), {
       reason: 'REQUEST_ID_REUSED',
     });
-  });
-});
-
-describe('an answer that is lost', () => {
-  it('is asked for again by the client, where the call has an id', async (t) => {
-    const { userId, recoveryKey, recoveryKeyCreateTime } = await enrolled(client, 'grace');
-    const way = own(t, await lossy(server.address));
-    const through = own(t, new Client({ address: way.address, timeoutMs: 30_000 }));
-    await through.describeUser({ userId });
-    way.swallow();
-    const call = through.verify({ userId, recoveryKey });
-    await until(async () => (await client.describeUser({ userId })).recoveryKeyCreateTime > recoveryKeyCreateTime);
-    way.cut();
-    const answer = await call;
-    // A second attempt would have been one with a key that is used up.
-    assert.equal((await client.verify({ userId, recoveryKey: answer.recoveryKey })).method, 'RECOVERY_KEY');
-    assert.equal((await client.describeUser({ userId })).secondFactorBackoff.failures, 0);
-  });
-
-  it('is an error where it has none', async (t) => {
-    const way = own(t, await lossy(server.address));
-    const through = own(t, new Client({ address: way.address, timeoutMs: 30_000 }));
-    const userId = 'heidi';
-    await through.describeUser({ userId });
-    way.swallow();
-    const call = through.setPassword({ userId, password: 'one' });
-    const refused = assert.rejects(call, (error) => error instanceof UnavailableError && error.reason === 'UNAVAILABLE');
-    await until(async () => (await client.describeUser({ userId })).hasPassword);
-    await client.clearPassword({ userId });
-    way.cut();
-    await refused;
-    assert.equal((await client.describeUser({ userId })).hasPassword, false);
   });
 });
 
@@ -306,104 +208,6 @@ describe('secrets', () => {
   });
 });
 
-describe('the end of a call', () => {
-  it('comes with its signal', async (t) => {
-    const silent = own(t, await silence());
-    const mute = own(t, new Client({ address: silent.address }));
-    const reason = new Error('the visitor went away');
-    await assert.rejects(mute.describeUser({ userId: 'a' }, { signal: AbortSignal.abort(reason) }), reason);
-    const controller = new AbortController();
-    const call = mute.describeUser({ userId: 'a' }, { signal: controller.signal });
-    await sleep(50);
-    controller.abort(reason);
-    const before = performance.now();
-    await assert.rejects(call, reason);
-    assert(performance.now() - before < 1000);
-    const timed = mute.describeUser({ userId: 'a' }, { signal: AbortSignal.timeout(20) });
-    await assert.rejects(timed, { name: 'TimeoutError' });
-  });
-
-  it('comes with its deadline', async (t) => {
-    const silent = own(t, await silence());
-    const mute = own(t, new Client({ address: silent.address, timeoutMs: 60_000 }));
-    const before = performance.now();
-    await assert.rejects(mute.describeUser({ userId: 'a' }, { timeoutMs: 100 }), (error) => {
-      assert(error instanceof UnavailableError);
-      assert.equal(error.reason, 'DEADLINE_EXCEEDED');
-      return true;
-    });
-    const took = performance.now() - before;
-    assert(took >= 99 && took < 5000, `${took} ms`);
-  });
-
-  it('is an answer where that comes first', async () => {
-    const controller = new AbortController();
-    const call = client.describeUser({ userId: 'nobody' }, { signal: controller.signal });
-    assert.equal((await call).enrolled, false);
-    // A signal may live as long as the process, and must not remember every call.
-    assert.deepEqual(getEventListeners(controller.signal, 'abort'), []);
-    controller.abort();
-  });
-
-  it('says where nobody answers', async (t) => {
-    const nobody = own(t, new Client({ address: 'http://127.0.0.1:1' }));
-    await assert.rejects(nobody.describeUser({ userId: 'a' }), (error) => {
-      assert(error instanceof UnavailableError);
-      assert.deepEqual([error.reason, error.code], ['UNAVAILABLE', 'UNAVAILABLE']);
-      assert.match(error.message, /127\.0\.0\.1:1 .*twinlock serve/);
-      return true;
-    });
-  });
-});
-
-describe('a connection', () => {
-  it('is made again after a restart, over a socket of the file system', async (t) => {
-    const other = await Server.start({ listen: 'unix:server.sock' });
-    const address = `unix:${join(other.directory, 'server.sock')}`;
-    const socket = own(t, new Client({ address }));
-    await socket.setPassword({ userId: 'a', password: 'p' });
-    const restarted = other.restart();
-    // Asked while nobody listens: repeated until somebody does, or refused as unavailable, and never answered wrongly.
-    const asked = await socket.describeUser({ userId: 'a' }).catch((error) => error);
-    assert(asked instanceof UnavailableError || asked.hasPassword);
-    await restarted;
-    assert.equal((await socket.describeUser({ userId: 'a' })).hasPassword, true);
-    await other.close();
-  });
-
-  it('may be encrypted', async (t) => {
-    const directory = mkdtempSync(join(tmpdir(), 'twinlock-tls-'));
-    t.after(() => rmSync(directory, { recursive: true }));
-    const files = ['-keyout', 'key.pem', '-out', 'cert.pem', '-days', '2', '-subj', '/CN=test'];
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    const name = ['-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE'];
-    execFileSync('openssl', ['req', '-x509', ...key, ...files, ...name], { cwd: directory, stdio: 'ignore' });
-    const secure = await Server.start({
-      file: `server.tls_cert = "${directory}/cert.pem"\nserver.tls_key = "${directory}/key.pem"`,
-    });
-    t.after(() => secure.close());
-    const ca = readFileSync(join(directory, 'cert.pem'));
-    for (const authority of [ca, ca.toString()]) {
-      const known = own(t, new Client({ address: secure.address, tls: { ca: authority } }));
-      assert.equal((await known.describeUser({ userId: 'a' })).enrolled, false);
-    }
-    const unknown = own(t, new Client({ address: secure.address }));
-    await assert.rejects(unknown.describeUser({ userId: 'a' }), UnavailableError);
-  });
-
-  it('is where the environment says', async (t) => {
-    const { TWINLOCK_ADDRESS: before } = process.env;
-    process.env.TWINLOCK_ADDRESS = server.address;
-    try {
-      const here = own(t, new Client());
-      assert.equal(here.address, server.address);
-      assert.equal(await here.checkHealth(), true);
-    } finally {
-      before === undefined ? delete process.env.TWINLOCK_ADDRESS : (process.env.TWINLOCK_ADDRESS = before);
-    }
-  });
-});
-
 describe('a thousand calls at once', () => {
   it('are all answered, and leave the event loop its turns', async () => {
     let turns = 0;
@@ -424,118 +228,5 @@ describe('a thousand calls at once', () => {
     assert(answers.every(({ enrolled }) => enrolled === false));
     assert(turns >= 1000 / 32, `${turns} turns`);
     assert(turnsOfFirst < turns);
-  });
-});
-
-describe('close', () => {
-  it('waits for what is under way, and refuses what comes later', async () => {
-    const other = new Client({ address: server.address });
-    const calls = Array.from({ length: 200 }, (_, number) => other.describeUser({ userId: `${number}` }));
-    let answered = 0;
-    calls.forEach((call) => call.then(() => (answered += 1)));
-    await Promise.all([other.close(), other.close()]);
-    assert.equal(answered, 200);
-    await assert.rejects(other.describeUser({ userId: 'a' }), (error) => {
-      assert(error instanceof RequestError);
-      assert.equal(error.message, 'The client is closed. Make a new one.');
-      return true;
-    });
-    assert.throws(() => other.watchEvents(), RequestError);
-    await other.close();
-  });
-
-  it('lets go of the connection', async (t) => {
-    const way = own(t, await lossy(server.address));
-    const other = new Client({ address: way.address });
-    await Promise.all(Array.from({ length: 10 }, () => other.describeUser({ userId: 'a' })));
-    assert.equal(await way.connections(), 1);
-    await other.close();
-    await until(async () => (await way.connections()) === 0);
-  });
-});
-
-describe('watchEvents', () => {
-  /** Lets something happen again and again until a watch, which opens in its own time, has told of it. */
-  async function told(part, happen) {
-    let isOver = false;
-    part.then(() => (isOver = true), () => (isOver = true));
-    while (!isOver) {
-      await happen();
-      await Promise.race([part, sleep(200)]);
-    }
-    return part;
-  }
-
-  it('tells what happens, and goes on after an event', async () => {
-    const first = client.watchEvents();
-    assert.equal(first.missedEvents, undefined);
-    const { value, done } = await told(first.next(), () => client.setPassword({ userId: 'frank', password: 'one' }));
-    assert.equal(done, false);
-    assert.deepEqual([value.type, value.userId], ['PASSWORD_SET', 'frank']);
-    assert(Math.abs(value.eventTime - Date.now()) < 10_000);
-    assert.equal(first.missedEvents, false);
-    await first.return();
-    assert.deepEqual(await first.next(), { done: true, value: undefined });
-
-    await client.clearPassword({ userId: 'frank' });
-    const seen = [];
-    for await (const later of client.watchEvents({ afterEventId: value.eventId })) {
-      seen.push(later.type);
-      if (later.type === 'PASSWORD_CLEARED') {
-        break;
-      }
-    }
-    assert(seen.slice(0, -1).every((type) => type === 'PASSWORD_SET'), `${seen}`);
-  });
-
-  it('ends with its signal, with the client, and when it is told to', async () => {
-    const reason = new Error('enough');
-    const controller = new AbortController();
-    const signalled = client.watchEvents({}, { signal: controller.signal }).next();
-    const other = new Client({ address: server.address });
-    const closed = other.watchEvents();
-    const waiting = Promise.all([closed.next(), closed.next()]);
-    const returned = client.watchEvents();
-    const pending = returned.next();
-    await sleep(200);
-    controller.abort(reason);
-    await assert.rejects(signalled, reason);
-    await other.close();
-    const end = { done: true, value: undefined };
-    assert.deepEqual(await waiting, [end, end]);
-    await returned.return();
-    assert.deepEqual(await pending, end);
-  });
-
-  it('ends in an error with the server, and says afterwards what is missing', async (t) => {
-    const other = await Server.start();
-    t.after(() => other.close());
-    const before = own(t, new Client({ address: other.address }));
-    const watch = before.watchEvents();
-    const first = await told(watch.next(), () => before.setPassword({ userId: 'a', password: 'p' }));
-    await before.setPassword({ userId: 'last', password: 'p' });
-    let { eventId, userId } = first.value;
-    while (userId !== 'last') {
-      ({ eventId, userId } = (await watch.next()).value);
-    }
-    const second = watch.next();
-    await other.restart();
-    await assert.rejects(second, (error) => error instanceof UnavailableError && error.reason === 'UNAVAILABLE');
-    assert.equal((await watch.next()).done, true);
-
-    const after = own(t, new Client({ address: other.address }));
-    const later = after.watchEvents({ afterEventId: eventId });
-    const third = await told(later.next(), () => after.clearPassword({ userId: 'a' }));
-    assert.equal(third.value.type, 'PASSWORD_CLEARED');
-    assert.equal(later.missedEvents, true);
-    await later.return();
-  });
-
-  it('fails as every call does', async (t) => {
-    const nobody = own(t, new Client({ address: 'http://127.0.0.1:1' }));
-    const watch = nobody.watchEvents();
-    await assert.rejects(watch.next(), UnavailableError);
-    assert.deepEqual(await watch.next(), { done: true, value: undefined });
-    assert.throws(() => client.watchEvents({ after: 'a' }), RequestError);
   });
 });
