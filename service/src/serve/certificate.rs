@@ -34,10 +34,18 @@ pub struct Files {
 /// TLS, made of what was in the files at one moment.
 pub struct Made {
     pub config: Arc<ServerConfig>,
-    /// When the first certificate of the chain expires.
-    pub expires: Timestamp,
+    pub validity: Validity,
     /// The digest of the files' contents, and of whether clients must have certificates.
     pub origin: [u8; 32],
+}
+
+/// When a chain of certificates may be used. An intermediate certificate breaks the chain as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// When the last of them begins to be valid.
+    pub begins: Timestamp,
+    /// When the first of them expires.
+    pub expires: Timestamp,
 }
 
 impl Files {
@@ -79,7 +87,7 @@ impl Files {
 
         let chain = certificates(&chain)
             .with_context(|| format!("server.tls_cert: {}", self.certificate.display()))?;
-        let expires = first_expiry(&chain)
+        let validity = Validity::of(&chain)
             .with_context(|| format!("server.tls_cert: {}", self.certificate.display()))?;
         let Ok(key) = PrivateKeyDer::from_pem_slice(&key) else {
             bail!("server.tls_key: {} holds no private key in PEM", self.key.display());
@@ -113,14 +121,30 @@ impl Files {
 
         let mut digest = [0; 32];
         digest.copy_from_slice(origin.finish().as_ref());
-        Ok(Made { config: Arc::new(config), expires, origin: digest })
+        Ok(Made { config: Arc::new(config), validity, origin: digest })
     }
 }
 
-/// When the first certificate of a chain in PEM expires.
-pub fn expiry(path: &Path) -> Result<Timestamp> {
-    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    first_expiry(&certificates(&pem)?)
+impl Validity {
+    /// That of a file in PEM.
+    pub fn read(path: &Path) -> Result<Self> {
+        let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::of(&certificates(&pem)?)
+    }
+
+    fn of(chain: &[CertificateDer<'_>]) -> Result<Self> {
+        let mut found = Self { begins: Timestamp::default(), expires: Timestamp::MAX };
+        let seconds = |seconds| Timestamp::from_secs(u64::try_from(seconds).unwrap_or_default());
+        for certificate in chain {
+            let parsed = parse_x509_certificate(certificate);
+            let (_, parsed) =
+                parsed.map_err(|_| anyhow::anyhow!("a certificate cannot be read"))?;
+            let validity = parsed.validity();
+            found.begins = found.begins.max(seconds(validity.not_before.timestamp()));
+            found.expires = found.expires.min(seconds(validity.not_after.timestamp()));
+        }
+        Ok(found)
+    }
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
@@ -130,18 +154,6 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
         Ok(_) => bail!("it holds no certificate in PEM"),
         Err(error) => bail!("it is not PEM: {error}"),
     }
-}
-
-/// An intermediate certificate that expires breaks the chain as well.
-fn first_expiry(chain: &[CertificateDer<'_>]) -> Result<Timestamp> {
-    let mut first = Timestamp::MAX;
-    for certificate in chain {
-        let parsed = parse_x509_certificate(certificate);
-        let (_, parsed) = parsed.map_err(|_| anyhow::anyhow!("a certificate cannot be read"))?;
-        let expires = parsed.validity().not_after.timestamp();
-        first = first.min(Timestamp::from_secs(u64::try_from(expires).unwrap_or_default()));
-    }
-    Ok(first)
 }
 
 fn roots(pem: &[u8]) -> Result<RootCertStore> {

@@ -45,15 +45,18 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// Where they cannot be used, or have expired. Those from before stay in use.
+    /// Where they cannot be used, have expired, or are not valid yet. Those from before stay in use.
     pub fn renew(&self, requires_certificate: bool) -> Result<bool> {
         let next = self.files.read(requires_certificate)?;
         let current = self.current.load();
         if next.origin == current.origin {
             return Ok(false);
         }
-        let is_worse = next.expires <= (self.clock)() && next.expires < current.expires;
+        let (now, new, old) = ((self.clock)(), next.validity, current.validity);
+        let is_worse = new.expires <= now && new.expires < old.expires;
         ensure!(!is_worse, "server.tls_cert: the new certificate has expired");
+        let is_early = new.begins > now && new.begins > old.begins;
+        ensure!(!is_early, "server.tls_cert: the new certificate is not valid yet");
         self.current.store(next.into());
         self.warn_of_expiry();
         Ok(true)
@@ -66,12 +69,19 @@ impl Tls {
 
     /// When the server's certificate expires, or the first of those that vouch for it.
     pub fn expires(&self) -> Timestamp {
-        self.current.load().expires
+        self.current.load().validity.expires
     }
 
     /// What somebody should know about the certificate, if anything.
     pub fn warning(&self) -> Option<String> {
-        let left = (self.clock)().until(self.expires());
+        let now = (self.clock)();
+        if self.current.load().validity.begins > now {
+            return Some(
+                "the server's certificate is not valid yet; set the clock, or renew server.tls_cert"
+                    .into(),
+            );
+        }
+        let left = now.until(self.expires());
         if left.is_zero() {
             return Some("the server's certificate has expired; renew server.tls_cert".into());
         }

@@ -84,6 +84,14 @@ fn doctor_warns_of_certificates_that_expire_and_fails_for_those_that_have() {
         assert_eq!(found, (Some(status), vec![expected.to_owned()]));
     }
 
+    let mut early = lasting(400);
+    early.not_before = early.not_after - Duration::from_secs(399 * DAY);
+    let key = KeyPair::generate().expect("a key");
+    let early = early.self_signed(&key).expect("a certificate").pem();
+    let (status, said) = doctor(&server, &files.settings("early", &early, &key), "certificates");
+    assert_eq!(status, Some(1));
+    assert!(said[0].ends_with("not valid yet; set this machine's clock, or renew it"), "{said:?}");
+
     // One that vouches for another breaks the chain when it expires.
     let (authority_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate());
     let mut authority = lasting(3);

@@ -68,6 +68,25 @@ async fn passwords_that_wait_and_that_never_get_their_turn_show() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn decisions_that_are_made_again_show() {
+    let server = Server::start(Options::default().set("backoff.tolerated_failures=10"));
+    let client = server.client().await;
+    let user = User::enroll(&mut client.clone(), "ann").await;
+    let mut calls = JoinSet::new();
+    for _ in 0..10 {
+        let (mut client, wrong) = (client.clone(), user.verify(user.wrong_code()));
+        calls.spawn(async move { client.verify(wrong).await });
+    }
+    assert!(calls.join_all().await.iter().all(Result::is_err));
+    let page = until(&server, "somebody was faster", |page| {
+        page.value("twinlock_store_swap_conflicts_total") > 0.0
+    });
+    let page = page.await;
+    let counted = page.value("twinlock_attempts_total{proof=\"totp\",outcome=\"invalid\"}");
+    assert_eq!(counted, 10.0, "each counts once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resealing_shows() {
     let server = Server::start_default();
     let mut client = server.client().await;

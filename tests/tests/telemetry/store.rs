@@ -1,6 +1,8 @@
 //! What goes wrong around the server shows: its store, its clock, its certificate.
 
+use super::traces::{Collector, attribute};
 use super::until;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::io::Write;
 use std::net::TcpStream;
 use twinlock_tests::redis::{Program, Server as Redis};
@@ -9,7 +11,9 @@ use twinlock_tests::{Options, Server, User, reason};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_off_and_a_store_that_is_lost_show() {
     let redis = Redis::start(Program::Redis, &[]);
+    let (collector, address) = Collector::start().await;
     let options = Options::default().over_redis(&redis.url()).clock_ahead(90);
+    let options = options.set(&format!("telemetry.otlp_endpoint={address}"));
     let server = tokio::task::spawn_blocking(|| Server::start(options)).await.expect("it starts");
     let mut client = server.client().await;
     let user = User::enroll(&mut client, "ann").await;
@@ -49,6 +53,12 @@ async fn a_clock_that_is_off_and_a_store_that_is_lost_show() {
     let probe = server.probe("/readyz");
     assert!(probe.starts_with("HTTP/1.1 503"), "{probe}");
     assert!(probe.ends_with("\nstore: STORE_UNAVAILABLE\n"), "{probe}");
+    let failed = collector.named("Verify", 2).await;
+    for (span, reason) in failed.iter().zip(["STORE_INCOMPLETE", "STORE_UNAVAILABLE"]) {
+        assert_eq!(attribute(span, "twinlock.reason"), Some(reason));
+        let status = span.status.as_ref().expect("a status");
+        assert_eq!((status.code(), &*status.message), (StatusCode::Error, ""));
+    }
     // A restart would mend nothing.
     let probe = server.probe("/livez");
     assert!(probe.starts_with("HTTP/1.1 200") && probe.ends_with("ok\n"), "{probe}");

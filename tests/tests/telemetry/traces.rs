@@ -96,7 +96,7 @@ pub fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-fn attribute<'s>(span: &'s Span, key: &str) -> Option<&'s str> {
+pub fn attribute<'s>(span: &'s Span, key: &str) -> Option<&'s str> {
     let found = span.attributes.iter().find(|attribute| attribute.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text),
@@ -131,6 +131,11 @@ async fn a_call_is_a_part_of_its_callers_trace() {
     rest.json("GET", "/v1/users/canary-user", &headers, &json!({})).await.expect("an answer");
     user.describe(&mut client).await;
 
+    let path = "/v1/users/canary-ben/password";
+    let body = json!({ "password": "canary-password" });
+    let headers = [("traceparent", &*traceparent("01"))];
+    rest.json("PUT", path, &headers, &body).await.expect("an answer");
+
     server.stop();
     let verify = &collector.named("Verify", 1).await[0];
     let check = &collector.named("CheckElevation", 1).await[0];
@@ -149,6 +154,10 @@ async fn a_call_is_a_part_of_its_callers_trace() {
         parts.map(|span| span.name.as_str()).collect::<Vec<_>>()
     };
     assert_eq!((parts(verify), parts(check)), (vec!["load", "swap"], vec!["load"]));
+    let password = &collector.named("SetPassword", 1).await[0];
+    assert_eq!(parts(password), ["hash", "load", "swap"]);
+    let failed = spans.iter().filter(|span| span.status.as_ref().is_some_and(|it| it.code != 0));
+    assert_eq!(failed.count(), 0, "the server is at fault for none");
     assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE), "{spans:?}");
     assert!(!spans.iter().any(|span| span.name == "DescribeUser"), "{spans:?}");
     let told = format!("{spans:?}");

@@ -62,12 +62,14 @@ async fn files_that_cannot_be_used_are_refused_and_the_old_ones_stay() {
 
     let other = authority.issue(&["localhost"]);
     let expired = authority.issue_for(&["localhost"], (2020, 1, 1), (2021, 1, 1));
+    let early = authority.issue_for(&["localhost"], (2090, 1, 1), (2100, 1, 1));
     for (certificate, key, words) in [
         (other.certificate.as_str(), used.key.as_str(), "do not belong together"),
         ("", &used.key, "it holds no certificate in PEM"),
         (&used.certificate[..200], &used.key, "server.tls_cert"),
         (&used.certificate, "nothing", "holds no private key in PEM"),
         (&expired.certificate, &expired.key, "the new certificate has expired"),
+        (&early.certificate, &early.key, "the new certificate is not valid yet"),
     ] {
         std::fs::write(authority.path("tls.crt"), certificate).expect("a file");
         std::fs::write(authority.path("tls.key"), key).expect("a file");
