@@ -11,7 +11,7 @@ use twinlock_proto::v1::two_step_service_client::TwoStepServiceClient;
 use twinlock_proto::v1::{
     AssertedCredential, CheckElevationRequest, Decision, DescribeUserRequest, ElevateRequest,
     EvaluateLoginRequest, ImportEnrollmentRequest, LoginChannel, PasswordCredential,
-    SetPasswordRequest, elevate_request, set_password_request,
+    SetPasswordRequest, VerifyRequest, elevate_request, set_password_request, verify_request,
 };
 use twinlock_tests::{Client, Server};
 
@@ -28,9 +28,8 @@ pub async fn import(server: &Server, count: usize) {
             for n in (first..count).step_by(16) {
                 let request = ImportEnrollmentRequest {
                     user_id: format!("imported {n}"),
-                    otpauth_uri: "otpauth://totp/x?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ".into(),
                     issue_recovery_key: n % 2 == 0,
-                    ..Default::default()
+                    ..import_request()
                 };
                 client.import_enrollment(request).await.expect("an import");
             }
@@ -59,9 +58,13 @@ impl Load {
         for n in 0..4 {
             let user = format!("{name} {n}");
             set_password(&mut server.client().await, &user).await;
-            let caller = Caller { user, imported, calls: calls.clone() };
+            let caller = Caller { user, imported, recovery_key: None, calls: calls.clone() };
             tasks.spawn(caller.run(address.subscribe(), stop.subscribe()));
         }
+        let user = format!("{name}, who lost the app");
+        let recovery_key = Some(recovery_key(server, &user).await);
+        let caller = Caller { user, imported, recovery_key, calls: calls.clone() };
+        tasks.spawn(caller.run(address.subscribe(), stop.subscribe()));
         Self { address, stop, calls, tasks }
     }
 
@@ -93,11 +96,17 @@ impl Load {
 struct Caller {
     user: String,
     imported: usize,
+    /// What the caller redeems, over and over: each use issues the next one.
+    recovery_key: Option<String>,
     calls: Arc<AtomicU64>,
 }
 
 impl Caller {
-    async fn run(self, mut address: watch::Receiver<Option<String>>, stop: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        mut address: watch::Receiver<Option<String>>,
+        stop: watch::Receiver<bool>,
+    ) {
         let mut round = 0;
         let mut is_elevated = false;
         while !*stop.borrow() {
@@ -111,7 +120,10 @@ impl Caller {
                 }
             };
             while !*stop.borrow() {
-                let called = self.call(&mut client, round, &mut is_elevated).await;
+                let called = match self.recovery_key.take() {
+                    Some(key) => self.redeem(&mut client, round, key).await,
+                    None => self.call(&mut client, round, &mut is_elevated).await,
+                };
                 match called {
                     Ok(()) => {
                         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +136,26 @@ impl Caller {
                 }
             }
         }
+    }
+
+    /// Uses the recovery key up. Where the answer is lost, the same request has it again.
+    async fn redeem(
+        &mut self,
+        client: &mut Client,
+        round: usize,
+        key: String,
+    ) -> Result<(), Status> {
+        let request = VerifyRequest {
+            user_id: self.user.clone(),
+            credential: Some(verify_request::Credential::RecoveryKey(key.clone())),
+            request_id: format!("the redemption {round}"),
+            ..Default::default()
+        };
+        self.recovery_key = Some(key);
+        let verified = client.verify(request).await?.into_inner();
+        assert!(!verified.recovery_key.is_empty(), "the next key");
+        self.recovery_key = Some(verified.recovery_key);
+        Ok(())
     }
 
     /// One of several calls, in turn.
@@ -188,6 +220,21 @@ fn is_elsewhere(address: &watch::Receiver<Option<String>>, at: &str) -> bool {
 fn was_cut(status: &Status) -> bool {
     let has_no_reason = status.metadata().get("twinlock-reason").is_none();
     has_no_reason && matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
+}
+
+async fn recovery_key(server: &Server, user: &str) -> String {
+    let request = ImportEnrollmentRequest { user_id: user.into(), ..import_request() };
+    let mut client = AdminServiceClient::new(server.channel().await);
+    let imported = client.import_enrollment(request).await.expect("an import");
+    imported.into_inner().recovery_key
+}
+
+fn import_request() -> ImportEnrollmentRequest {
+    ImportEnrollmentRequest {
+        otpauth_uri: "otpauth://totp/x?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ".into(),
+        issue_recovery_key: true,
+        ..Default::default()
+    }
 }
 
 async fn set_password(client: &mut Client, user: &str) {
