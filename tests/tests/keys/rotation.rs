@@ -9,7 +9,7 @@ use std::time::Duration;
 use twinlock_engine::clock;
 use twinlock_engine::store::Store;
 use twinlock_engine::store::embedded::Embedded;
-use twinlock_tests::redis::{Program, Server as Redis, open, options, standalone, until};
+use twinlock_tests::redis::{Cluster, Program, Server as Redis, open, options, standalone, until};
 use twinlock_tests::{Options, Server, unconfigure};
 
 /// More than are resealed before the server is killed, at 500 a second.
@@ -40,6 +40,25 @@ async fn a_rotation_that_is_killed_goes_on_and_fails_no_call_over_redis() {
     let mut server = retire_the_old_key(server).await;
     server.stop();
     (server, open(options(standalone(&redis.url()))).await).check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_every_node_of_a_cluster_all_ends_under_the_new_key() {
+    let cluster = blocking(|| Cluster::start(Program::Redis)).await;
+    let over = Options::default().over_redis(&cluster.nodes[0].url());
+    let server = blocking(|| Server::start(over.set("store.redis.mode=cluster"))).await;
+    load::import(&server, 500).await;
+    let new = blocking(move || {
+        let file = keyring_file(&server);
+        let (old, _) = ids(&file);
+        let said = done(&server, &["rotate"]);
+        assert!(said.contains("Everything is sealed under it"), "{said}");
+        done(&server, &["retire", &old, "--force"]);
+        primary_alone(&file)
+    })
+    .await;
+    let store = open(options(cluster.layout())).await;
+    assert_eq!(all_opens_with(store, &new).await, 500);
 }
 
 /// A stopped server and its store.
