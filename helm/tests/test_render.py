@@ -287,6 +287,12 @@ REFUSED = [
     ("service", {"image": {"digest": "latest"}}, "digest"),
     ("service", {"networkPolicy": {"caller": []}}, "caller"),
     ("service", {"extraEnv": [{"value": "no name"}]}, "extraEnv"),
+    ("service", {"config": {"backof": {"initial": "2s"}}}, "backof"),
+    ("service", {"config": {"backoff": {"intial": "2s"}}}, "intial"),
+    ("service", {"config": {"backoff": {"initial": 2}}}, "initial"),
+    # What YAML makes of `off`.
+    ("service", {"config": {"enforcement": {"mode": False}}}, "enforcement"),
+    ("service", {"config": {"caller": [{"name": "shop", "role": ["admin"]}]}}, "role"),
 ]
 
 
@@ -375,8 +381,33 @@ def test_the_schema_knows_every_value_and_no_other():
             path = path[:-1]
         given.add(path)
     # Helm's own, and one that only a map of resources may have.
-    assert known - given == {("global",), ("resources", "claims"), ("backup", "resources", "claims")}
+    more = {("global",), ("resources", "claims"), ("backup", "resources", "claims")}
+    assert {it for it in known - given if it[0] != "config"} == more
     assert given - known == set()
+
+
+def test_the_schema_knows_every_setting_and_no_other():
+    """What docs/configuration.md has, whose tables a test of the server compares with it."""
+    settings, section = set(), None
+    for line in (ROOT / "docs/configuration.md").read_text().splitlines():
+        if heading := re.match(r"## (?:`\[+([a-z0-9_.]+)\]+`)?", line):
+            section = heading[1]
+        elif section and (row := re.match(r"\| `([a-z0-9_]+)` \|", line)):
+            settings.add((*section.split("."), row[1]))
+    config = schema()["properties"]["config"]
+    known = {("caller", key) for key in config["properties"]["caller"]["items"]["properties"]}
+
+    def walk(at, path):
+        for key, below in at["properties"].items():
+            if "properties" in below:
+                assert below["additionalProperties"] is False
+                walk(below, (*path, key))
+            elif key != "caller":
+                known.add((*path, key))
+
+    walk(config, ())
+    assert len(settings) > 50
+    assert known == settings
 
 
 def test_every_value_of_a_template_is_in_the_schema():
