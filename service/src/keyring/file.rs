@@ -217,7 +217,8 @@ impl File {
             other: self.other.clone(),
             keys: keys.collect(),
         };
-        Ok(Zeroizing::new(format!("{HEAD}{}", toml::to_string(&file)?)))
+        let text = Zeroizing::new(toml::to_string(&file)?);
+        Ok(Zeroizing::new(format!("{HEAD}{}", *text)))
     }
 }
 
