@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, RequestError, UnavailableError } from 'twinlock';
+import { CallerError, Client, RequestError, UnavailableError } from 'twinlock';
 import { lossy, own, silence, until } from './network.mjs';
 import { Server } from './server.mjs';
 import { enrolled } from './user.mjs';
@@ -25,6 +25,24 @@ after(async () => {
   await client.close();
   await server.close();
 });
+
+/** The files of an authority, and of two certificates that it has signed. */
+function certificates(t) {
+  const directory = mkdtempSync(join(tmpdir(), 'twinlock-tls-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const make = (name, ...more) => {
+    const files = { cert: join(directory, `${name}.crt`), key: join(directory, `${name}.key`) };
+    const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', `/CN=${name}`];
+    execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', files.key, '-out', files.cert, ...more], { stdio: 'ignore' });
+    return files;
+  };
+  const ca = make('ca');
+  const signed = (name) => {
+    const extensions = [`subjectAltName=DNS:${name}.test,IP:127.0.0.1`, 'basicConstraints=critical,CA:FALSE'];
+    return make(name, '-CA', ca.cert, '-CAkey', ca.key, ...extensions.flatMap((extension) => ['-addext', extension]));
+  };
+  return { ca, web: signed('web'), other: signed('other') };
+}
 
 describe('the end of a call', () => {
   it('comes with its signal', async (t) => {
@@ -124,23 +142,40 @@ describe('a connection', () => {
   });
 
   it('may be encrypted', async (t) => {
-    const directory = mkdtempSync(join(tmpdir(), 'twinlock-tls-'));
-    t.after(() => rmSync(directory, { recursive: true }));
-    const files = ['-keyout', 'key.pem', '-out', 'cert.pem', '-days', '2', '-subj', '/CN=test'];
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    const name = ['-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE'];
-    execFileSync('openssl', ['req', '-x509', ...key, ...files, ...name], { cwd: directory, stdio: 'ignore' });
-    const secure = await Server.start({
-      file: `server.tls_cert = "${directory}/cert.pem"\nserver.tls_key = "${directory}/key.pem"`,
-    });
+    const files = certificates(t);
+    const secure = await Server.start({ file: `[server]\ntls_cert = "${files.web.cert}"\ntls_key = "${files.web.key}"` });
     t.after(() => secure.close());
-    const ca = readFileSync(join(directory, 'cert.pem'));
+    const ca = readFileSync(files.ca.cert);
     for (const authority of [ca, ca.toString()]) {
       const known = own(t, new Client({ address: secure.address, tls: { ca: authority } }));
       assert.equal((await known.describeUser({ userId: 'a' })).enrolled, false);
     }
     const unknown = own(t, new Client({ address: secure.address }));
     await assert.rejects(unknown.describeUser({ userId: 'a' }), UnavailableError);
+  });
+
+  it('may be that of a caller with a certificate', async (t) => {
+    const { ca, web, other } = certificates(t);
+    const file = `
+      [server]
+      tls_cert = "${web.cert}"
+      tls_key = "${web.key}"
+      tls_client_ca = "${ca.cert}"
+      [[caller]]
+      name = "web"
+      san = "web.test"
+    `;
+    const secure = await Server.start({ file });
+    t.after(() => secure.close());
+    const as = ({ cert, key } = {}) => {
+      const tls = { ca: readFileSync(ca.cert), ...(cert && { cert: readFileSync(cert), key: readFileSync(key, 'utf8') }) };
+      return own(t, new Client({ address: secure.address, tls }));
+    };
+    assert.equal((await as(web).describeUser({ userId: 'a' })).enrolled, false);
+    const isOf = (reason) => (error) => error instanceof CallerError && error.reason === reason;
+    await assert.rejects(as(web).eraseUser({ userId: 'a' }), isOf('CALLER_FORBIDDEN'));
+    await assert.rejects(as(other).describeUser({ userId: 'a' }), isOf('CALLER_UNAUTHENTICATED'));
+    await assert.rejects(as().describeUser({ userId: 'a' }), UnavailableError);
   });
 
   it('is where the environment says', async (t) => {
