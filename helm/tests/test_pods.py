@@ -5,6 +5,7 @@ import concurrent.futures
 import functools
 import hashlib
 import hmac
+import http.client
 import itertools
 import json
 import os
@@ -57,8 +58,8 @@ class Redis:
 
     ports = itertools.count(6400)
 
-    def __init__(self, cluster, *arguments):
-        self.port = next(self.ports)
+    def __init__(self, cluster, *arguments, password=""):
+        self.port, self.password = next(self.ports), password
         self.directory = cluster.directory / f"redis-{self.port}"
         self.directory.mkdir()
         self.arguments = arguments
@@ -78,7 +79,9 @@ class Redis:
         wait_until(lambda: self.ask("PING") == "PONG", "Redis answers")
 
     def ask(self, *words):
-        done = subprocess.run(["redis-cli", "-h", GATEWAY, "-p", str(self.port), *words], capture_output=True, text=True)
+        command = ["redis-cli", "-h", GATEWAY, "-p", str(self.port), *words]
+        environment = {**os.environ, **({"REDISCLI_AUTH": self.password} if self.password else {})}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         return done.stdout.strip()
 
     def stop(self):
@@ -344,6 +347,90 @@ def test_the_test_the_backup_and_the_secrets(cluster, redis):
     assert_no_crashes(cluster)
 
 
+def test_every_secret_that_is_mounted_is_used(cluster):
+    """Redis over TLS with a user of its own, callers by certificate, and a webhook that is signed."""
+    authority = Authority()
+    certificate, key = authority.issue("redis")
+    for name, text in (("redis.crt", certificate), ("redis.key", key), ("redis-ca.crt", authority.certificate)):
+        (cluster.directory / name).write_text(text)
+    port = next(Redis.ports)
+    redis = Redis(
+        cluster, "--tls-port", port, "--tls-auth-clients", "no", *(
+            word for name, file in (("cert", "redis.crt"), ("key", "redis.key"), ("ca-cert", "redis-ca.crt"))
+            for word in (f"--tls-{name}-file", cluster.directory / file)
+        ),
+        "--user", *"twinlock on >of-twinlock ~twinlock:* &* +@all".split(),
+        "--requirepass", "of-the-administrator", password="of-the-administrator",
+    )
+    try:
+        cluster.secret("redis", password="of-twinlock\n")
+        cluster.secret("redis-ca", ca_crt=authority.certificate)
+        cluster.secret("clients-ca", ca_crt=authority.certificate)
+        cluster.secret("twinlock-webhook", secret="sixteen bytes or more")
+        for name, host in (("twinlock-tls", SERVICE), ("operator-tls", "operator.example"), ("test-tls", "test.example")):
+            certificate, key = authority.issue(host)
+            cluster.secret(name, tls_crt=certificate, tls_key=key, ca_crt=authority.certificate)
+        own = {
+            "replicaCount": 1,
+            "preStopSeconds": 1,
+            "store": {"redis": {
+                "urls": [f"rediss://redis:{port}"], "username": "twinlock", "password": {"existingSecret": "redis"},
+                "tlsCA": {"existingSecret": "redis-ca"},
+            }},
+            "tls": {"clientCA": {"existingSecret": "clients-ca"}},
+            "webhook": {"existingSecret": "twinlock-webhook"},
+            "networkPolicy": {"extraEgress": [{"ports": [{"port": 80}]}]},
+            "config": {
+                "webhook": {"url": f"http://{GATEWAY}:1/"},
+                "caller": [
+                    {"name": "test", "san": "test.example", "roles": ["product", "operator"]},
+                    {"name": "operator", "san": "operator.example", "roles": ["operator"]},
+                ],
+            },
+            "backup": {"enabled": True, "existingClaim": "backups", "certificate": {"existingSecret": "operator-tls"}},
+            "smokeTest": {"enabled": True, "certificate": {"existingSecret": "test-tls"}},
+        }
+        manifests = install(cluster, values("service"), values=own)
+        code, log = cluster.job(find(manifests, "Pod"))
+        assert code == 0 and "Passed." in log and "only an operator may erase it" not in log, log
+        code, log = cluster.job(find(manifests, "CronJob"))
+        assert code == 0, log
+        assert len(list(cluster.claim("backups").glob("*.backup"))) == 1
+        # Another password: the store is not reached, and the log does not tell it.
+        cluster.secret("redis", password="of-somebody-else")
+        code, log = initialize(cluster, values("service"), values=own)
+        assert code != 0 and "of-somebody-else" not in log, log
+        assert_no_crashes(cluster)
+    finally:
+        redis.stop()
+
+
+def test_the_sidecar_keeps_users_on_the_volume_of_its_application(cluster, example):
+    """The embedded store in the pod of an application that is one."""
+    own = {"store": {"kind": "embedded", "redis": {"urls": []}, "embedded": {"existingClaim": "users"}}, "acknowledgeSingleReplica": True}
+    status, log = initialize(cluster, values("sidecar"), values=own)
+    assert status == 0, log
+    manifests = render(chart=example, release="shop", values={"replicaCount": 1, "twinlock": own})
+    cluster.apply([it for it in manifests if it["kind"] == "ConfigMap"])
+    template = find(manifests, "Deployment")["spec"]["template"]
+
+    def decision(pod):
+        return get(f"http://{pod.address}:8080/login?user=alice")[1]["reason"]
+
+    first = cluster.pod("shop", template).wait_ready()
+    assert decision(first) == "NOT_ENROLLED"
+    enroll(f"http+unix:{first.volumes['twinlock-socket']}/twinlock.sock", "alice")
+    assert decision(first) == "ENROLLED"
+    # A second one beside it does not start, rather than having users of its own.
+    second = cluster.pod("shop", template)
+    wait_until(lambda: second.containers and second.containers[0].restarts > 1, "the second has tried")
+    assert not second.is_ready and "shop" not in [it.name for it in second.containers]
+    first.delete()
+    first.wait_gone()
+    second.wait_ready()
+    assert decision(second) == "ENROLLED"
+
+
 def test_a_backup_is_restored_after_redis_was_lost(cluster, redis):
     own = {**OPEN, "store": {"redis": {"urls": [redis.url]}}, "backup": {"enabled": True, "existingClaim": "backups"}}
     manifests = install(cluster, values("service"), values=own)
@@ -454,9 +541,21 @@ def get(url):
 
 
 def post(address, path, body):
+    if address.startswith("http+unix:"):
+        return post_to_socket(address.removeprefix("http+unix:"), path, body)
     request = urllib.request.Request(address + path, json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
+
+
+def post_to_socket(socket_path, path, body):
+    connection = http.client.HTTPConnection("localhost", timeout=10)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(socket_path)
+    connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    return json.load(answer)
 
 
 def status(address, user):
