@@ -1,0 +1,157 @@
+//! Every call in turns with the floors: only what was measured within the same moments can be compared on a
+//! machine that others use, too.
+
+use crate::field::{self, Callers, EMBEDDED, Field, OVER_REDIS, RUNTIMES};
+use crate::floor::{CURRENT_THREAD, NOTHING, ONE_SCRIPT, REDB, TWO_SCRIPTS};
+use crate::table::{self, Budget, Measured};
+use crate::work::Work;
+use anyhow::Result;
+use std::time::Duration;
+
+/// How long it all takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Length {
+    /// One turn of many callers.
+    many: Duration,
+    /// One turn of one caller.
+    one: Duration,
+    /// How many rounds of turns count, after one that does not.
+    rounds: usize,
+    /// How many users can verify.
+    users: usize,
+    /// How often a server is started to see what that takes.
+    pub starts: usize,
+}
+
+impl Length {
+    /// Under 10 minutes.
+    pub const FULL: Self = Self {
+        many: Duration::from_millis(1_500),
+        one: Duration::from_millis(800),
+        rounds: 9,
+        users: 150_000,
+        starts: 7,
+    };
+    /// Under 2.
+    pub const QUICK: Self = Self {
+        many: Duration::from_millis(300),
+        one: Duration::from_millis(100),
+        rounds: 7,
+        users: 60_000,
+        starts: 3,
+    };
+}
+
+/// One line of the table.
+struct Row {
+    server: String,
+    what: &'static str,
+    work: Work,
+    /// Whether it is measured with one caller, too.
+    alone: bool,
+    held_to: Option<HeldTo>,
+}
+
+/// What is allowed.
+#[derive(Clone, Copy)]
+struct HeldTo {
+    floor: &'static str,
+    factor: f64,
+    rate_too: bool,
+}
+
+/// Measures, and prints the tables; whether all answers were the expected ones.
+pub async fn compare(length: Length) -> Result<bool> {
+    let field = Field::enter(length.users).await?;
+    let rows = rows();
+    let measured = |row: &Row| Measured { name: row.name(), slices: Vec::new() };
+    let mut many: Vec<_> = rows.iter().map(measured).collect();
+    let mut one: Vec<_> = rows.iter().filter(|row| row.alone).map(measured).collect();
+    for round in 0..=length.rounds {
+        // In the first round memory, files and branch predictors still warm up.
+        let counts = round > 0;
+        for (row, measured) in rows.iter().zip(&mut many) {
+            let slice = field.load(&row.server, row.work, Callers::MANY, length.many).await?;
+            measured.slices.extend(counts.then_some(slice));
+        }
+        for (row, measured) in rows.iter().filter(|row| row.alone).zip(&mut one) {
+            let slice = field.load(&row.server, row.work, Callers::ONE, length.one).await?;
+            measured.slices.extend(counts.then_some(slice));
+        }
+        eprint!("\rround {round} of {} ", length.rounds);
+    }
+    eprintln!();
+    let in_flight = Callers::MANY.connections * Callers::MANY.each;
+    let connections = Callers::MANY.connections;
+    println!("\n{in_flight} calls in flight on {connections} connections (closed loop):\n");
+    table::print(&many);
+    println!("\n1 call in flight:\n");
+    table::print(&one);
+    println!("\nBeside the floors, {in_flight} in flight, round by round:\n");
+    table::print_budgets(&budgets(&rows, &many));
+    Ok(many.iter().chain(&one).all(Measured::is_as_expected))
+}
+
+fn budgets<'a>(rows: &[Row], measured: &'a [Measured]) -> Vec<Budget<'a>> {
+    let held = rows.iter().zip(measured).filter_map(|(row, it)| Some((row.held_to?, it)));
+    held.map(|(HeldTo { floor, factor, rate_too }, row)| {
+        let floors = RUNTIMES.map(|runtime| {
+            let name = field::floor(floor, runtime);
+            measured.iter().find(|it| it.name == name).expect("every floor has a row")
+        });
+        Budget { row, kind: floor, floors, factor, rate_too }
+    })
+    .collect()
+}
+
+impl Row {
+    fn name(&self) -> String {
+        match self.what {
+            "" => self.server.clone(),
+            what => format!("{}: {what}", self.server),
+        }
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let floor = |kind: &str, runtime: &str| Row {
+        server: field::floor(kind, runtime),
+        what: "",
+        work: Work::Floor,
+        alone: true,
+        held_to: None,
+    };
+    let mut rows = Vec::new();
+    for runtime in RUNTIMES {
+        rows.extend([NOTHING, ONE_SCRIPT, TWO_SCRIPTS].map(|kind| floor(kind, runtime)));
+        if runtime == CURRENT_THREAD {
+            // Between those that they are held against.
+            rows.extend(twinlock(OVER_REDIS));
+            rows.extend(twinlock(EMBEDDED));
+        }
+        rows.push(floor(REDB, runtime));
+    }
+    rows
+}
+
+fn twinlock(server: &str) -> Vec<Row> {
+    let row = |what, work, held_to| {
+        let alone = matches!(work, Work::Verify | Work::EvaluateLogin);
+        Row { server: server.into(), what, work, alone, held_to }
+    };
+    let (reads, writes) = if server == OVER_REDIS {
+        let reads = HeldTo { floor: ONE_SCRIPT, factor: 1.2, rate_too: false };
+        (Some(reads), HeldTo { floor: TWO_SCRIPTS, factor: 1.25, rate_too: false })
+    } else {
+        (None, HeldTo { floor: REDB, factor: 1.25, rate_too: true })
+    };
+    vec![
+        row("Verify, right code", Work::Verify, Some(writes)),
+        row("Verify, wrong code", Work::Refused, None),
+        row("Verify, blocked", Work::Blocked, reads),
+        row("CheckElevation", Work::CheckElevation, reads),
+        row("EvaluateLogin", Work::EvaluateLogin, reads),
+        row("Elevate, right code", Work::Elevate, None),
+        row("a day", Work::Day, None),
+    ]
+}

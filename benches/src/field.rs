@@ -1,0 +1,147 @@
+//! Twinlock and the floors, all up at the same time.
+
+use crate::client::Connection;
+use crate::floor::{CURRENT_THREAD, NOTHING, ONE_SCRIPT, REDB, TWO_SCRIPTS, TWO_THREADS};
+use crate::load::{Called, Pace, Slice, load};
+use crate::people::{self, People};
+use crate::process::{self, Server, Store};
+use crate::work::Work;
+use anyhow::{Context as _, Result};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Twinlock over Redis, in tables.
+pub const OVER_REDIS: &str = "Twinlock, Redis";
+/// Twinlock over its file.
+pub const EMBEDDED: &str = "Twinlock, embedded";
+/// The kinds of floors.
+pub const FLOORS: [&str; 4] = [NOTHING, ONE_SCRIPT, TWO_SCRIPTS, REDB];
+/// The runtimes that each of them is there on.
+pub const RUNTIMES: [&str; 2] = [CURRENT_THREAD, TWO_THREADS];
+
+/// What lets every call be what it is meant to be: elevations that last, and users who may be refused some
+/// times before they are blocked.
+pub const SETTINGS: &[&str] = &["elevation.lifetime=24h", "backoff.tolerated_failures=10"];
+
+/// All servers, and the Redis that some of them share.
+pub struct Field {
+    redis: Server,
+    contenders: Vec<Contender>,
+    _directory: TempDir,
+}
+
+struct Contender {
+    name: String,
+    server: Server,
+    uses_redis: bool,
+    connections: Vec<Connection>,
+    people: Arc<People>,
+}
+
+/// How many call, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Callers {
+    /// Connections.
+    pub connections: usize,
+    /// Callers on each.
+    pub each: usize,
+    /// How calls follow each other.
+    pub pace: Pace,
+}
+
+impl Callers {
+    /// As many as load a server well.
+    pub const MANY: Self = Self { connections: 4, each: 16, pace: Pace::Closed };
+    /// One, who waits for every answer.
+    pub const ONE: Self = Self { connections: 1, each: 1, pace: Pace::Closed };
+}
+
+impl Field {
+    /// Starts all servers; so many users can verify.
+    pub async fn enter(users: usize) -> Result<Self> {
+        let directory = tempfile::tempdir_in(std::env::current_dir()?)?;
+        let redis = Server::redis().await?;
+        let data = directory.path().join("twinlock");
+        let mut contenders = Vec::new();
+        for (name, store) in
+            [(OVER_REDIS, Store::Redis(redis.port)), (EMBEDDED, Store::Embedded(&data))]
+        {
+            let people = Arc::new(People::new(users));
+            enroll(store, &people).await?;
+            let server = Server::twinlock(store, SETTINGS).await?;
+            let uses_redis = matches!(store, Store::Redis(_));
+            contenders.push(Contender::new(name.into(), server, uses_redis, people).await?);
+        }
+        let anybody = Arc::new(People::new(users));
+        for kind in FLOORS {
+            for runtime in RUNTIMES {
+                let place = directory.path().join(format!("{kind} {runtime}"));
+                let server = Server::floor(kind, runtime, redis.port, &place).await?;
+                let uses_redis = [ONE_SCRIPT, TWO_SCRIPTS].contains(&kind);
+                let name = floor(kind, runtime);
+                contenders.push(Contender::new(name, server, uses_redis, anybody.clone()).await?);
+            }
+        }
+        Ok(Self { redis, contenders, _directory: directory })
+    }
+
+    /// Loads one of them for a while.
+    pub async fn load(
+        &self,
+        name: &str,
+        work: Work,
+        callers: Callers,
+        length: Duration,
+    ) -> Result<Slice> {
+        let contender = self.contender(name)?;
+        let called = Called {
+            connections: &contender.connections[..callers.connections],
+            callers: callers.each,
+            server: contender.server.pid(),
+            redis: contender.uses_redis.then(|| self.redis.pid()),
+        };
+        let slice = load(&called, work, &contender.people, callers.pace, length).await;
+        slice.with_context(|| format!("{name}: {work:?}"))
+    }
+
+    /// Where one of them listens.
+    pub fn port(&self, name: &str) -> Result<u16> {
+        self.contender(name).map(|it| it.server.port)
+    }
+
+    fn contender(&self, name: &str) -> Result<&Contender> {
+        let contender = self.contenders.iter().find(|it| it.name == name);
+        contender.with_context(|| format!("no contender {name}"))
+    }
+}
+
+impl Contender {
+    async fn new(
+        name: String,
+        server: Server,
+        uses_redis: bool,
+        people: Arc<People>,
+    ) -> Result<Self> {
+        let mut connections = Vec::new();
+        for _ in 0..Callers::MANY.connections {
+            connections.push(Connection::open(server.port).await?);
+        }
+        Ok(Self { name, server, uses_redis, connections, people })
+    }
+}
+
+/// The name of a floor in tables.
+pub fn floor(kind: &str, runtime: &str) -> String {
+    format!("floor: {kind}, {runtime}")
+}
+
+/// Makes a dataset of users.
+pub async fn enroll(store: Store<'_>, people: &People) -> Result<()> {
+    process::initialize(store)?;
+    let mut target = match store {
+        Store::Redis(port) => people::redis(port).await?,
+        Store::Embedded(directory) => people::embedded(directory)?,
+    };
+    people.enroll(target.as_mut()).await
+}

@@ -1,0 +1,48 @@
+//! What Twinlock costs beside the least servers that could do the same: `benches/run`.
+
+mod client;
+mod compare;
+mod field;
+mod floor;
+mod footprint;
+mod load;
+mod open;
+mod people;
+mod process;
+mod scale;
+mod table;
+mod usage;
+mod work;
+
+use anyhow::{Result, bail};
+use compare::Length;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["floor", kind, runtime, port, place] = arguments.as_slice() {
+        return floor::serve(kind, runtime, port.parse()?, place);
+    }
+    // The load client has one thread, so that it leaves the servers as much of the machine as it can.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let as_expected = runtime.block_on(async {
+        match arguments.as_slice() {
+            [] => compare(Length::FULL).await,
+            ["--quick"] => compare(Length::QUICK).await,
+            ["--open"] => open::open().await,
+            ["--soak"] => open::soak().await,
+            ["--scale"] => scale::scale().await,
+            _ => bail!("run it as benches/run says"),
+        }
+    })?;
+    if !as_expected {
+        bail!("some answers were not the expected ones: see the tables");
+    }
+    Ok(())
+}
+
+async fn compare(length: Length) -> Result<bool> {
+    let as_expected = compare::compare(length).await?;
+    footprint::footprint(length.starts).await?;
+    Ok(as_expected)
+}
