@@ -20,14 +20,21 @@ def bare_environment(**more: str) -> dict[str, str]:
 
 
 class Server:
-    """Started on a new dataset; killed when left."""
+    """Started on a new dataset, which is in a Redis of its own if that is wanted; killed when left."""
 
     def __init__(
-        self, *settings: str, file: str | None = None, listen: str = "127.0.0.1:0"
+        self,
+        *settings: str,
+        file: str | None = None,
+        listen: str = "127.0.0.1:0",
+        redis: bool = False,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="twinlock-")
         self.directory = Path(self._directory.name)
+        self._redis = self._start_redis() if redis else None
         self._arguments: list[str] = []
+        if redis:
+            settings += ("store.kind=redis", f"store.redis.urls=unix://{self.directory}/redis.sock")
         if file is not None:
             (self.directory / "twinlock.toml").write_text(file)
             self._arguments += ["--config", "twinlock.toml"]
@@ -38,8 +45,22 @@ class Server:
             self._run("init", "--new-dataset")
             self._start()
         except BaseException:
+            self._end_redis()
             self._directory.cleanup()
             raise
+
+    def _start_redis(self) -> subprocess.Popen[str]:
+        redis = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", "redis.sock", "--appendonly", "yes"],
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert redis.stdout is not None
+        while "eady to accept connections" not in (line := redis.stdout.readline()):
+            assert line, "redis-server ended"
+        return redis
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(
@@ -93,7 +114,13 @@ class Server:
 
     def close(self) -> None:
         self.kill()
+        self._end_redis()
         self._directory.cleanup()
+
+    def _end_redis(self) -> None:
+        if self._redis is not None:
+            self._redis.kill()
+            self._redis.communicate()
 
     def __enter__(self) -> Server:
         return self

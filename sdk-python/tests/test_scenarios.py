@@ -1,7 +1,8 @@
-"""Every scenario file, through both clients, all at the same time: they mostly wait."""
+"""Every scenario file, through both clients and over both stores, all at the same time: they mostly wait."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +16,17 @@ from . import scenario
 from .server import Server
 
 CASES = [
-    pytest.param(path, interface, id=f"{interface.name}/{path.stem}")
-    for interface in (scenario.Blocking, scenario.Awaited)
+    pytest.param(path, interface, store, id=f"{interface.name}/{store}/{path.stem}")
     for path in scenario.files()
+    for interface in (scenario.Blocking, scenario.Awaited)
+    for store in ("embedded", "redis")
 ]
+CLIENTS = {"client": "python", "async": "python-async"}
+"""What the clients are called in the table of results."""
+
+
+THREADS = 64
+"""Some scenarios hold only where a call takes less than a second."""
 
 
 class Stage:
@@ -27,33 +35,47 @@ class Stage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._servers: dict[str, Future[Server]] = {}
-        self._threads = ThreadPoolExecutor(max(1, len(CASES)))
-        self._runs: dict[tuple[Path, str], Future[None]] = {}
+        self._threads = ThreadPoolExecutor(THREADS)
+        self._runs: dict[tuple[Path, str, str], Future[None]] = {}
 
-    def begin(self, path: Path, interface: type[scenario.Interface]) -> None:
-        self._runs[path, interface.name] = self._threads.submit(self._run, path, interface)
+    def begin(self, path: Path, interface: type[scenario.Interface], store: str) -> None:
+        run = self._threads.submit(self._run, path, interface, store)
+        self._runs[path, interface.name, store] = run
 
-    def end(self, path: Path, interface: type[scenario.Interface]) -> None:
-        self._runs[path, interface.name].result()
+    def end(self, path: Path, interface: type[scenario.Interface], store: str) -> None:
+        end = "failed"
+        try:
+            self._runs[path, interface.name, store].result()
+            end = "passed"
+        finally:
+            record(CLIENTS[interface.name], store, path.stem, end)
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
         for server in self._servers.values():
             server.result().close()
 
-    def _run(self, path: Path, interface: type[scenario.Interface]) -> None:
+    def _run(self, path: Path, interface: type[scenario.Interface], store: str) -> None:
         life = scenario.read(path)
         restarts = any("restart" in step for step in life["step"])
-        key = f"{path}/{interface.name}" if restarts else repr(life.get("settings"))
+        key = store + (f"{path}/{interface.name}" if restarts else repr(life.get("settings")))
         with self._lock:
             is_first = key not in self._servers
             future = self._servers.setdefault(key, Future())
         if is_first:
             try:
-                future.set_result(Server(file=toml(life.get("settings", {}))))
+                file = toml(life.get("settings", {}))
+                future.set_result(Server(file=file, redis=store == "redis"))
             except BaseException as error:
                 future.set_exception(error)
         scenario.Life(life, future.result(), interface).run()
+
+
+def record(client: str, store: str, name: str, end: str) -> None:
+    """Adds a line to the table that ``tests/scenario_table`` prints."""
+    if directory := os.environ.get("SCENARIO_RESULTS"):
+        with Path(directory, client).open("a") as file:
+            file.write(f"{client}\t{store}\t{name}\t{end}\n")
 
 
 def toml(settings: dict[str, Any]) -> str:
@@ -77,14 +99,16 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     for item in request.session.items:
         if isinstance(item, pytest.Function) and item.function is test_scenario:
             case: dict[str, Any] = dict(item.callspec.params)
-            stage.begin(case["path"], case["interface"])
+            stage.begin(case["path"], case["interface"], case["store"])
     yield stage
     stage.close()
 
 
-@pytest.mark.parametrize(("path", "interface"), CASES)
-def test_scenario(path: Path, interface: type[scenario.Interface], stage: Stage) -> None:
-    stage.end(path, interface)
+@pytest.mark.parametrize(("path", "interface", "store"), CASES)
+def test_scenario(
+    path: Path, interface: type[scenario.Interface], store: str, stage: Stage
+) -> None:
+    stage.end(path, interface, store)
 
 
 def test_every_method_is_called_by_a_scenario_or_tested_apart() -> None:

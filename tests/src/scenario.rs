@@ -3,20 +3,26 @@
 //! The format is documented in `tests/README.md`; it belongs to no language.
 
 mod api;
+mod cli;
 mod file;
 mod grpc;
 mod hosts;
+mod program;
 mod reasons;
 mod rest;
+mod results;
 mod run;
 mod value;
 
 pub use api::methods;
+pub use cli::Cli;
 pub use grpc::Grpc;
 pub use hosts::Hosts;
+pub use program::{Go, Java, Program};
 pub use reasons::{Expected, Reasons};
 pub use rest::Rest;
-pub use run::{Life, Refusal, Runner};
+pub use results::record;
+pub use run::{Life, Reach, Refusal, Runner};
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};

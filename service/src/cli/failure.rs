@@ -67,6 +67,11 @@ impl Failure {
             let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             object["retry_after_ms"] = milliseconds.into();
         }
+        if let Self::Call(Error { violations, .. }) = self
+            && let Some(violation) = violations.first()
+        {
+            object["field"] = violation.field.as_str().into();
+        }
         object
     }
 }

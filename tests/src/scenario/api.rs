@@ -3,7 +3,11 @@
 use super::value::Special;
 use super::{Action, Call, End, Reasons, Scenario};
 use anyhow::{Context, Result, ensure};
-use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
+use prost::Message;
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor,
+    SerializeOptions,
+};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -17,6 +21,29 @@ pub fn method(name: &str) -> Result<MethodDescriptor> {
     let services: Vec<_> = POOL.services().collect();
     let mut methods = services.iter().flat_map(|service| service.methods());
     methods.find(|method| method.name() == name).with_context(|| format!("no method {name:?}"))
+}
+
+/// The bytes of a request, from proto3 JSON.
+pub fn encode(method: &MethodDescriptor, fields: Map<String, Value>) -> Result<Vec<u8>> {
+    let message = DynamicMessage::deserialize(method.input(), Value::Object(fields))?;
+    Ok(message.encode_to_vec())
+}
+
+/// An answer as proto3 JSON with default values written out, from its bytes.
+pub fn decode(method: &MethodDescriptor, bytes: &[u8]) -> Result<Value> {
+    written_out(&DynamicMessage::decode(method.output(), bytes)?)
+}
+
+/// The same from proto3 JSON that leaves out what it likes, and knows fields of its own.
+pub fn complete(method: &MethodDescriptor, answer: &Value) -> Result<Value> {
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let output = method.output();
+    written_out(&DynamicMessage::deserialize_with_options(output, answer, &options)?)
+}
+
+fn written_out(message: &DynamicMessage) -> Result<Value> {
+    let options = SerializeOptions::new().skip_default_fields(false);
+    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
 /// The names of a service's methods.

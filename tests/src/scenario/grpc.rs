@@ -4,8 +4,6 @@
 use super::{Refusal, Runner, api};
 use crate::Server;
 use anyhow::{Context, Result, ensure};
-use prost::Message;
-use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tonic::client::Grpc as Connection;
@@ -33,21 +31,15 @@ impl Runner for Grpc {
         fields: Map<String, Value>,
     ) -> Result<Result<Value, Refusal>> {
         let method = api::method(name)?;
-        let message = DynamicMessage::deserialize(method.input(), Value::Object(fields))?;
         let path = format!("/{}/{name}", method.parent_service().full_name());
-        let mut request = Request::new(message.encode_to_vec());
+        let mut request = Request::new(api::encode(&method, fields)?);
         if let Some(token) = token {
             request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
         }
         let mut connection = Connection::new(self.0.clone());
         connection.ready().await?;
         match connection.unary(request, PathAndQuery::try_from(path)?, Bytes).await {
-            Ok(answer) => {
-                let answer = DynamicMessage::decode(method.output(), &answer.into_inner()[..])?;
-                let options = SerializeOptions::new().skip_default_fields(false);
-                let json = serde_json::value::Serializer;
-                Ok(Ok(answer.serialize_with_options(json, &options)?))
-            }
+            Ok(answer) => Ok(Ok(api::decode(&method, &answer.into_inner())?)),
             Err(status) => refusal(&status).with_context(|| format!("{status:?}")).map(Err),
         }
     }
@@ -86,7 +78,7 @@ fn refusal(status: &Status) -> Result<Refusal> {
 }
 
 /// The name of a code as the gRPC specification writes it.
-fn code_name(code: Code) -> String {
+pub fn code_name(code: Code) -> String {
     let mut name = String::new();
     for character in format!("{code:?}").chars() {
         if character.is_uppercase() && !name.is_empty() {

@@ -56,7 +56,8 @@ impl Hosts {
     }
 
     fn start(&self, scenario: &Scenario) -> Arc<Server> {
-        let mut options = Options::default().file(&scenario.settings);
+        // No scenario is about how fast the machine hashes passwords for all of them at once.
+        let mut options = Options::default().file(&scenario.settings).set("server.deadline=20s");
         if let Some(started) = &self.redis {
             let redis = Redis::start(Program::Redis, &[]);
             options = options.over_redis(&redis.url());

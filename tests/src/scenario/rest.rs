@@ -1,6 +1,6 @@
 //! The REST interface, over HTTP/1.1. It checks every answer against the server's own OpenAPI document.
 
-use super::{Refusal, Runner, Scenario};
+use super::{Reach, Refusal, Runner, Scenario};
 use crate::Server;
 use crate::http::{Answer, Http, encode};
 use anyhow::{Context, Result, ensure};
@@ -36,12 +36,6 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// The first method of a scenario that the interface does not have.
-    pub fn lacks(scenario: &Scenario) -> Option<&str> {
-        let methods = scenario.calls().map(|call| &*call.method);
-        methods.into_iter().find(|method| PATHS.iter().all(|(name, ..)| name != method))
-    }
-
     /// Checks that the document knows of such an answer.
     fn is_documented(&self, verb: &str, path: &str, answer: &Answer) -> Result<()> {
         let operation = &self.document["paths"][path][verb.to_ascii_lowercase()];
@@ -58,6 +52,14 @@ impl Rest {
 
 impl Runner for Rest {
     const NAME: &str = "rest";
+
+    fn reach(scenario: &Scenario) -> Reach {
+        let mut methods = scenario.calls().map(|call| &*call.method);
+        match methods.find(|method| PATHS.iter().all(|(name, ..)| name != method)) {
+            Some(method) => Reach::None(format!("no path for {method}")),
+            None => Reach::Whole,
+        }
+    }
 
     async fn connect(server: &Server) -> Result<Self> {
         let http = Http::new(server);

@@ -14,6 +14,11 @@ pub trait Runner: Clone + Send + Sync + Sized + 'static {
     /// Its name.
     const NAME: &str;
 
+    /// How much of a scenario it can do.
+    fn reach(_scenario: &Scenario) -> Reach {
+        Reach::Whole
+    }
+
     /// Connects to a server.
     fn connect(server: &Server) -> impl Future<Output = Result<Self>> + Send;
 
@@ -27,6 +32,16 @@ pub trait Runner: Clone + Send + Sync + Sized + 'static {
         token: Option<&str>,
         request: Map<String, Value>,
     ) -> impl Future<Output = Result<Result<Value, Refusal>>> + Send;
+}
+
+/// How much of a scenario an interface can do.
+pub enum Reach {
+    /// All of it.
+    Whole,
+    /// Not all of it; what it lacks, in words. The calls that it lacks go through gRPC.
+    Part(String),
+    /// Nothing that would show it; what it lacks, in words.
+    None(String),
 }
 
 /// A call that was refused, as the interface told it.
