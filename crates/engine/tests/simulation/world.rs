@@ -9,7 +9,10 @@ use twinlock_core::Timestamp;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::store::{
     Durability, Loaded, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, Walk,
+    dataset_name,
 };
+
+const MARKER: &[u8] = b"the marker of a simulation";
 
 /// How long a replica of the service waits for an answer of the store.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -58,6 +61,7 @@ struct State {
     began: Instant,
     /// What the store's clock is ahead of the time that has passed.
     clock: u64,
+    marker: Vec<u8>,
     primary: Records,
     replica: Records,
     /// Changes on their way to the replica, in order.
@@ -75,6 +79,7 @@ impl World {
             dice: fastrand::Rng::with_seed(seed),
             began: Instant::now(),
             clock: 1_800_000_000_000,
+            marker: MARKER.to_vec(),
             primary: Records::new(),
             replica: Records::new(),
             behind: VecDeque::new(),
@@ -271,7 +276,18 @@ impl Store for Replica {
     }
 
     fn marker(&self) -> &[u8] {
-        b"the marker of a simulation"
+        MARKER
+    }
+
+    async fn markers(&self, _: Deadline) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(vec![self.0.state().marker.clone()])
+    }
+
+    async fn renew_markers(&self, marker: &[u8], _: Deadline) -> Result<(), StoreError> {
+        if dataset_name(marker) == dataset_name(MARKER) {
+            self.0.state().marker = marker.to_vec();
+        }
+        Ok(())
     }
 
     async fn check(&self, _: Deadline) -> Result<(), StoreError> {
