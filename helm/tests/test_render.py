@@ -252,6 +252,8 @@ REFUSED = [
     ("service", {"config": {"keyring": {"keys": "x"}}}, "config.keyring.keys is not written here"),
     ("service", {"config": {"webhook": {"secret": "x"}}}, "config.webhook.secret is not written here"),
     ("service", {"config": {"webhook": {"url": "https://a/"}}}, "webhook.existingSecret is missing"),
+    ("service", {"config": {"argon2": {"concurrency": 16}}}, "resources.limits.memory is less than"),
+    ("service", {"config": {"argon2": {"memory_kib": 1048576}}, "resources": {"limits": {"memory": "4Gi"}}}, "resources.limits.memory is less than"),
     ("service", {"tls": {"certManager": {"enabled": True, "issuerRef": {"name": "a"}}}}, "tls.existingSecret and tls.certManager.enabled"),
     ("service", {"tls": {"existingSecret": "", "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name is missing"),
     ("service", {"tls": {"certManager": {"clients": [{"name": "a", "uris": ["spiffe://a/b"]}]}}}, "tls.certManager.clients needs"),

@@ -60,6 +60,15 @@
     {{- fail "extraEnv sets TWINLOCK_LOGIN__MODE: write config.login.mode, or set acknowledgeLegacyMode to true." -}}
   {{- end -}}
 {{- end -}}
+{{- $limit := toString (dig "limits" "memory" "" .Values.resources) -}}
+{{- $kib := 0 -}}
+{{- range $unit, $factor := dict "Mi" 1024 "Gi" 1048576 -}}
+  {{- if regexMatch (printf "^[0-9]+%s$" $unit) $limit }}{{ $kib = mul (trimSuffix $unit $limit | int) $factor }}{{ end -}}
+{{- end -}}
+{{- $hashing := mul (dig "argon2" "memory_kib" 19456 $config) (dig "argon2" "concurrency" 0 $config) -}}
+{{- if and $kib (gt (add $hashing 65536) $kib) -}}
+  {{- fail "resources.limits.memory is less than config.argon2.concurrency times config.argon2.memory_kib and 64 MiB for the rest: raise it, or hash fewer passwords at a time." -}}
+{{- end -}}
 {{- if and (dig "webhook" "url" "" $config) (not .Values.webhook.existingSecret) -}}
   {{- fail "webhook.existingSecret is missing: config.webhook.url needs the key that signs its events." -}}
 {{- end -}}
