@@ -1,3 +1,5 @@
+/// <reference types="node" />
+
 /**
  * Two-step verification: a {@link Client} of a Twinlock server, and the functions that need none, {@link totp} and
  * {@link recovery}.

@@ -1,3 +1,5 @@
+/// <reference types="node" />
+
 /** Recovery keys in this process, without a server. */
 
 /** Whose key it is: the hash of one user's key is worth nothing to another. */
