@@ -75,19 +75,23 @@ describe('a process', () => {
 
   it('gets a panic of the native half as an exception, and goes on', async () => {
     const { code, out, error } = await run(`
-      const { InternalError, totp } = require('twinlock');
+      const { Client, InternalError, totp } = require('twinlock');
       const native = require('./lib/native.js');
       const { attempt } = require('./lib/errors.js');
+      const tell = (error) => console.log(error instanceof InternalError, error.reason, error.message.includes('asked for'));
       try {
         attempt(() => native.panic());
       } catch (error) {
-        console.log(error instanceof InternalError, error.reason);
+        tell(error);
       }
-      native.panicLater().catch((error) => {
-        console.log(error instanceof Error, totp.generateSecret().length);
+      native.NativeClient.prototype.describeUser = () => native.panicLater();
+      const client = new Client();
+      client.describeUser({ userId: 'a' }).catch(tell).finally(async () => {
+        console.log(totp.generateSecret().length, await client.checkHealth());
+        await client.close();
       });
     `);
-    assert.deepEqual([code, out], [0, 'true INTERNAL\ntrue 32\n']);
+    assert.deepEqual([code, out], [0, 'true INTERNAL false\ntrue INTERNAL false\n32 true\n']);
     assert.match(error, /asked for/);
   });
 });
