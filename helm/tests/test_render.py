@@ -463,6 +463,9 @@ WITHOUT_EFFECT = {
     # Nothing is scaled while no server runs.
     ("service/initialize", "autoscaling.enabled"),
     ("service/restore", "autoscaling.enabled"),
+    # The chart's own go before them.
+    ("service/labels", "podLabels.app.kubernetes.io/component"),
+    ("service/labels", "commonLabels.app.kubernetes.io/name"),
 }
 
 
@@ -562,6 +565,14 @@ def test_every_selector_selects_its_pods_alone():
                 assert selector.items() <= labels.items()
                 for other in others:
                     assert not selector.items() <= other.items(), (name, it["kind"])
+
+
+def test_labels_give_way_to_nearer_ones_and_to_the_charts_own():
+    given = manifests("service/labels")
+    labels = find(given, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert (labels["team"], labels["app.kubernetes.io/component"], labels["app.kubernetes.io/name"]) == ("security", "server", "twinlock")
+    assert find(given, "ServiceMonitor")["metadata"]["labels"]["release"] == "other"
+    assert find(given, "Deployment")["metadata"]["labels"]["release"] == "prometheus"
 
 
 def test_the_chart_packs(tmp_path):

@@ -28,13 +28,19 @@ app.kubernetes.io/component: server
 {{- end }}
 
 {{- define "twinlock.labels" -}}
+{{- include "twinlock.labelsWith" (dict "root" . "more" dict) -}}
+{{- end }}
+
+{{- /* The labels of a thing that has more of them: (dict "root" . "more" LABELS). None is there twice. */}}
+{{- define "twinlock.labelsWith" -}}
+{{- toYaml (merge (include "twinlock.ownLabels" .root | fromYaml) .more .root.Values.commonLabels) -}}
+{{- end }}
+
+{{- define "twinlock.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 {{ include "twinlock.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{- define "twinlock.image" -}}

@@ -33,14 +33,9 @@ twinlock/config-checksum: {{ include "twinlock.config" . | sha256sum | quote }}
 
 {{- /* The labels of a pod: (dict "root" . "component" NAME). */}}
 {{- define "twinlock.podLabels" -}}
-{{ include "twinlock.selectorLabels" .root }}
-app.kubernetes.io/component: {{ .component | quote }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
-{{- with .root.Values.podLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := include "twinlock.selectorLabels" .root | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/component" .component -}}
+{{- toYaml (merge $own .root.Values.podLabels .root.Values.commonLabels) -}}
 {{- end }}
 
 {{- define "twinlock.containerOfTheImage" -}}
