@@ -42,8 +42,13 @@ export class Shop {
     };
     shop.#log = openSync(join(shop.directory, 'log'), 'a');
     shop.#product = shop.#spawn(join(examples, name, 'run'));
-    await shop.#until(async () => (await fetch(`${shop.address}/login`)).ok, shop.#product);
-    await shop.#until(() => shop.#healthy(), shop.#product);
+    try {
+      await shop.#until(async () => (await fetch(`${shop.address}/login`)).ok, shop.#product);
+      await shop.#until(() => shop.#healthy(), shop.#product);
+    } catch (error) {
+      await shop.stop();
+      throw error;
+    }
     return shop;
   }
 

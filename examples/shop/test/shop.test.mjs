@@ -9,7 +9,8 @@ let browser;
 let shop;
 
 before(async () => {
-  [browser, shop] = await Promise.all([launch(), Shop.start(process.env.SHOP)]);
+  shop = await Shop.start(process.env.SHOP);
+  browser = await launch();
 });
 
 after(async () => {
