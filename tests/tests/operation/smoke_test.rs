@@ -16,9 +16,12 @@ async fn it_lives_a_life_and_leaves_nobody_behind() {
     );
     let user_id = answer["user_id"].as_str().expect("a name").to_owned();
     assert!(user_id.starts_with("smoke-test-"));
-    let request = DescribeUserRequest { user_id };
-    let user = server.client().await.describe_user(request).await.expect("an answer").into_inner();
-    assert_eq!(user, Default::default());
+    let mut client = server.client().await;
+    let mut described = async |user_id: String| {
+        let request = DescribeUserRequest { user_id };
+        client.describe_user(request).await.expect("an answer").into_inner()
+    };
+    assert_eq!(described(user_id).await, described("nobody".into()).await);
 }
 
 #[test]
