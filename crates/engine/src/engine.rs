@@ -195,11 +195,7 @@ impl Engine {
 
     /// What an operator should mend about the store or the keyring although they can be used, as sentences.
     pub fn warnings(&self) -> Vec<String> {
-        let refused = self.keys.refused();
-        let refused = refused.map(|why| {
-            format!("a changed keyring was refused, and the one before is still in force: {why}")
-        });
-        self.store.warnings().into_iter().chain(refused).collect()
+        self.store.warnings().into_iter().chain(self.keys.warnings()).collect()
     }
 
     /// Starts an enrollment.

@@ -375,6 +375,13 @@ async fn a_prepared_key_opens_what_others_seal_with_it_and_is_not_sealed_over() 
     assert_eq!(reseal(&behind).await.resealed, 0);
     assert_eq!(store.markers(ample()).await.expect("markers"), marker);
     assert_eq!(reseal(&ahead).await.resealed, 2);
+    assert_eq!(ahead.look_for_later_keyring().await.expect("a look"), None);
+    let told = behind.look_for_later_keyring().await.expect("a look").expect("it is behind");
+    assert!(told.contains("key 00000002, which is only prepared here"), "{told}");
+    assert_eq!(behind.warnings(), [told]);
+    assert!(behind.change_keyring(ring(&[NEW, OLD])).await.expect("a good keyring"));
+    assert_eq!(behind.look_for_later_keyring().await.expect("a look"), None);
+    assert_eq!(behind.warnings(), [""; 0]);
 }
 
 #[tokio::test]

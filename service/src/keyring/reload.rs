@@ -23,6 +23,9 @@ const WHEN_RESEALED: Duration = Duration::from_secs(15);
 /// When to go on with what a pass could not do, since others wrote to the same records.
 const UNFINISHED: Duration = Duration::from_secs(60);
 
+/// How often to look whether other replicas have gone on to another key.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Reseals what former keys seal, now and whenever the keyring's file has changed. A file that cannot be used
 /// changes nothing: the keyring before stays in force, and the log and `/readyz` say why.
 pub fn follow(config: &config::Keyring, engine: Arc<Engine>) -> io::Result<()> {
@@ -36,6 +39,7 @@ pub fn follow(config: &config::Keyring, engine: Arc<Engine>) -> io::Result<()> {
             }
         }
     });
+    tokio::spawn(watch_others(engine.clone()));
     // What is in the environment stays as it is for as long as the process lives.
     if config.keys.is_some() {
         return Ok(());
@@ -56,6 +60,22 @@ pub fn follow(config: &config::Keyring, engine: Arc<Engine>) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Says loudly where this replica was left behind in a rotation.
+async fn watch_others(engine: Arc<Engine>) {
+    let mut told = None;
+    loop {
+        sleep(LOOK).await;
+        // A store that does not answer is told of elsewhere.
+        let Ok(behind) = engine.look_for_later_keyring().await else { continue };
+        if behind != told {
+            if let Some(behind) = &behind {
+                tracing::error!("{behind}");
+            }
+            told = behind;
+        }
+    }
 }
 
 /// Takes what is in the file now, or tells when to try that again.

@@ -136,7 +136,12 @@ async fn a_replica_that_was_left_behind_spoils_nothing() {
     assert!(other.describe(&mut client).await.enrolled, "the first has both keys");
     client.verify(user.verify(user.code(0))).await.expect("unspent, and no failure was counted");
     let _replicas = blocking(move || {
+        let ready = || replicas.others[0].probe("/readyz");
+        let told = "which is missing here: hand their keyring to this one";
+        until(|| ready().contains(told), "a warning");
+        until(|| log_has(&replicas.others[0], told), "the same in the log");
         replicas.roll_out();
+        until(|| !ready().contains(told), "the warning to end");
         replicas
     })
     .await;

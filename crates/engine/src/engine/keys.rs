@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::seal::{KeyId, Keyring, Unreadable};
+use crate::seal::{KeyId, Keyring, Unreadable, key_of_marker};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -76,6 +76,24 @@ impl Engine {
         self.keys.refuse(Some(why));
     }
 
+    /// Looks whether other replicas have gone on to a key that this one does not seal with yet; gives what to do
+    /// about it, also in [`Engine::warnings`].
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn look_for_later_keyring(&self) -> Result<Option<String>, Error> {
+        let markers = self.store.markers(Deadline::after(PATIENCE)).await?;
+        let keyring = self.keyring();
+        let mut sealing = markers.iter().filter_map(|marker| key_of_marker(marker).ok());
+        let later = sealing.find(|key| !keyring.has(*key) || keyring.is_prepared(*key));
+        let behind = later.map(|key| {
+            let here = if keyring.has(key) { "is only prepared" } else { "is missing" };
+            format!("other replicas seal with key {key}, which {here} here: hand their keyring to this one")
+        });
+        self.keys.fall_behind(behind.clone());
+        Ok(behind)
+    }
+
     async fn admit_keyring(
         &self,
         before: &Keyring,
@@ -107,6 +125,8 @@ pub(super) struct Keys {
     in_force: RwLock<Arc<InForce>>,
     /// Why the last other one was refused, until one is taken.
     refused: RwLock<Option<String>>,
+    /// What others have gone on to.
+    behind: RwLock<Option<String>>,
 }
 
 /// A keyring that calls hold for as long as they last, so that it shows when the last of them has ended.
@@ -117,15 +137,26 @@ pub(super) struct InForce {
 impl Keys {
     pub(super) fn new(keyring: Arc<Keyring>) -> Self {
         let in_force = RwLock::new(Arc::new(InForce { keyring }));
-        Self { in_force, refused: RwLock::default() }
+        Self { in_force, refused: RwLock::default(), behind: RwLock::default() }
     }
 
     pub(super) fn in_force(&self) -> Arc<InForce> {
         self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn refused(&self) -> Option<String> {
-        self.refused.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is to be mended, as sentences.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let read = |why: &RwLock<Option<String>>| {
+            why.read().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let refused = read(&self.refused).map(|why| {
+            format!("a changed keyring was refused, and the one before is still in force: {why}")
+        });
+        refused.into_iter().chain(read(&self.behind)).collect()
+    }
+
+    fn fall_behind(&self, how: Option<String>) {
+        *self.behind.write().unwrap_or_else(PoisonError::into_inner) = how;
     }
 
     fn refuse(&self, why: Option<String>) {
