@@ -38,7 +38,7 @@ export class Shop {
       TWINLOCK_TOTP__PERIOD: '15s',
       TWINLOCK_TOTP__WINDOW: '2',
       // Long enough to be seen counting.
-      TWINLOCK_BACKOFF__INITIAL: '3s',
+      TWINLOCK_BACKOFF__INITIAL: '5s',
     };
     shop.#log = openSync(join(shop.directory, 'log'), 'a');
     shop.#product = shop.#spawn(join(examples, name, 'run'));

@@ -133,9 +133,9 @@ visit(
     await alice.send('Continue', { Code: '12 34' });
     await alice.sees('This is not complete.');
     await alice.send('Continue', { Code: first.wrongCode() });
-    await alice.sees(/This is not right[^]*You can try again in [1-3] s\./);
-    await alice.look('wait');
+    await alice.sees(/This is not right[^]*You can try again in [1-5] s\./);
     assert.ok(await page.getByRole('button', { name: 'Continue' }).isDisabled());
+    await alice.look('wait');
     await alice.waitOut();
     const half = await alice.session();
     const code = await first.code();
@@ -249,7 +249,7 @@ visit('bob lives without scripts, on a phone', { scripts: false }, async (bob) =
     await bob.send('Continue', { Code: app.wrongCode() });
     await bob.sees('This is not right.');
   }
-  await bob.sees(/You can try again in [1-3] s\./);
+  await bob.sees(/You can try again in [1-5] s\./);
   await bob.send('Continue', { Code: app.wrongCode() });
   await bob.sees('Too many failed attempts. Wait, then try again.');
   await bob.waitOut();

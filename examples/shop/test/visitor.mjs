@@ -28,7 +28,7 @@ export class Visitor {
       viewport: scripts ? DESKTOP : PHONE,
       permissions: scripts ? ['clipboard-read', 'clipboard-write'] : [],
     });
-    visitor.context.setDefaultTimeout(15_000);
+    visitor.context.setDefaultTimeout(30_000);
     visitor.page = await visitor.context.newPage();
     visitor.page.on('pageerror', (error) => visitor.complaints.push(String(error)));
     visitor.page.on('console', (message) => {
