@@ -65,7 +65,7 @@ function askForSecondStep(request, response, problem) {
 }
 
 account.get('/login/code', halfWay, async (request, response) => {
-  await askForSecondStep(request, response, await waiting(pendingUser(request)));
+  askForSecondStep(request, response, await waiting(pendingUser(request)));
 });
 
 account.post(
@@ -85,9 +85,9 @@ account.post(
     // again, and with it the new recovery key.
     request.session.pending.passed = true;
     const issued = request.twinlock.verified;
-    if (issued.recoveryKey)
-      return page(request, response, 'recovery-key', { issued, used: true, next: '/login/finish' });
-    response.redirect('/login/finish');
+    const next = '/login/finish';
+    if (issued.recoveryKey) return page(request, response, 'recovery-key', { issued, used: true, next });
+    response.redirect(next);
   },
   async (error, request, response, next) => {
     if (!(error instanceof TwinlockError)) return next(error);
@@ -131,18 +131,18 @@ account.post('/confirm', loggedIn, async (request, response) => {
   const proof = withPassword
     ? { password: String(request.body.password), passwordHash: user.passwordHash }
     : presented(request);
-  let done;
+  const next = target(request);
+  let issued;
   try {
-    done = await client.elevate(call(request, user, 'elevate', proof));
+    issued = await client.elevate(call(request, user, 'elevate', proof));
   } catch (error) {
     // It is on or off since the page was shown, and asks for the other.
     if (error instanceof StateError) return response.redirect(request.originalUrl);
     const problem = withPassword ? explain(error) : await told(error, user);
     return askAgain(request, response, { withPassword, problem });
   }
-  if (done.recoveryKey)
-    return page(request, response, 'recovery-key', { issued: done, used: true, next: target(request) });
-  response.redirect(target(request));
+  if (issued.recoveryKey) return page(request, response, 'recovery-key', { issued, used: true, next });
+  response.redirect(next);
 });
 
 function askAgain(request, response, more) {

@@ -91,7 +91,7 @@ export function twoStepSession(request) {
 
 /** Where an attempt comes from, for the audit trail. */
 export function origin(request) {
-  return { ipAddress: request.ip, userAgent: request.get('User-Agent')?.slice(0, 255) };
+  return { ipAddress: request.ip, userAgent: request.get('User-Agent') };
 }
 
 /** The code or the recovery key of a form. Apps show codes with a blank in the middle, and people type it. */

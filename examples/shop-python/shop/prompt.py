@@ -76,7 +76,7 @@ def call(request, user, what, ticket=None, **more):
         "session_id": session,
         "request_id": hashlib.sha256("\0".join(parts).encode()).hexdigest(),
         "ip_address": request.META.get("REMOTE_ADDR"),
-        "user_agent": request.META.get("HTTP_USER_AGENT", "")[:255],
+        "user_agent": request.META.get("HTTP_USER_AGENT", ""),
         **more,
     }
 

@@ -12,7 +12,10 @@ const PHONE = { width: 390, height: 760 };
 const DESKTOP = { width: 1000, height: 640 };
 
 export const launch = () =>
-  chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+  chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-dev-shm-usage'],
+  });
 
 export class Visitor {
   /** What the browser complained of: nothing, unless a page breaks its own policy or a script fails. */
