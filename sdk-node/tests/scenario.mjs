@@ -187,7 +187,8 @@ export class Life {
   }
 
   async #end({ call, token }, request) {
-    const client = this.#clients.get(token) ?? new Client({ address: this.#server.address, token });
+    const known = this.#clients.get(token);
+    const client = known ?? new Client({ address: this.#server.address, token, timeoutMs: 20_000 });
     this.#clients.set(token, client);
     try {
       return toProtobuf(call, await client[lower(call)](fromProtobuf(request)));

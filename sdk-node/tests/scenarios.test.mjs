@@ -12,7 +12,7 @@ const servers = [];
 
 /** Scenarios with the same settings share a server; one that restarts its server has it to itself. */
 function serverOf({ settings, restarts }, store) {
-  const file = stringify(settings);
+  const file = stringify({ ...settings, server: { deadline: '20s', ...settings.server } });
   const key = store + file;
   const started = (!restarts && shared.get(key)) || Server.start({ file, redis: store === 'redis' });
   if (!restarts) {

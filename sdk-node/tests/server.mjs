@@ -1,12 +1,13 @@
 // The real server as a process of its own, on free ports of loopback, with a directory of its own.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 export const repository = fileURLToPath(new URL('../..', import.meta.url));
 const binary = process.env.TWINLOCK_BINARY ?? join(repository, 'target/debug/twinlock');
@@ -36,8 +37,8 @@ export class Server {
       writeFileSync(join(server.directory, 'twinlock.toml'), file);
       server.#arguments.push('--config', 'twinlock.toml');
     }
-    const place = { cwd: server.directory, env: bareEnvironment(), stdio: 'pipe' };
-    execFileSync(binary, ['init', '--new-dataset', ...server.#arguments], place);
+    const place = { cwd: server.directory, env: bareEnvironment() };
+    await promisify(execFile)(binary, ['init', '--new-dataset', ...server.#arguments], place);
     await server.#start();
     return server;
   }
