@@ -60,10 +60,11 @@ struct HeldTo {
     rate_too: bool,
 }
 
-/// Measures, and prints the tables; whether all answers were the expected ones.
-pub async fn compare(length: Length) -> Result<bool> {
+/// Measures the rows whose names contain a text, and prints the tables; whether all answers were the
+/// expected ones.
+pub async fn compare(length: Length, only: &str) -> Result<bool> {
     let field = Field::enter(length.users).await?;
-    let rows = rows();
+    let rows: Vec<Row> = rows().into_iter().filter(|row| row.name().contains(only)).collect();
     let measured = |row: &Row| Measured { name: row.name(), slices: Vec::new() };
     let mut many: Vec<_> = rows.iter().map(measured).collect();
     let mut one: Vec<_> = rows.iter().filter(|row| row.alone).map(measured).collect();
@@ -94,12 +95,12 @@ pub async fn compare(length: Length) -> Result<bool> {
 
 fn budgets<'a>(rows: &[Row], measured: &'a [Measured]) -> Vec<Budget<'a>> {
     let held = rows.iter().zip(measured).filter_map(|(row, it)| Some((row.held_to?, it)));
-    held.map(|(HeldTo { floor, factor, rate_too }, row)| {
-        let floors = RUNTIMES.map(|runtime| {
+    held.filter_map(|(HeldTo { floor, factor, rate_too }, row)| {
+        let [one, two] = RUNTIMES.map(|runtime| {
             let name = field::floor(floor, runtime);
-            measured.iter().find(|it| it.name == name).expect("every floor has a row")
+            measured.iter().find(|it| it.name == name)
         });
-        Budget { row, kind: floor, floors, factor, rate_too }
+        Some(Budget { row, kind: floor, floors: [one?, two?], factor, rate_too })
     })
     .collect()
 }

@@ -6,6 +6,7 @@ mod field;
 mod floor;
 mod footprint;
 mod load;
+mod local;
 mod open;
 mod people;
 mod process;
@@ -29,6 +30,7 @@ fn main() -> Result<()> {
         match arguments.as_slice() {
             [] => compare(Length::FULL).await,
             ["--quick"] => compare(Length::QUICK).await,
+            ["--only", text] => compare::compare(Length::FULL, text).await,
             ["--open"] => open::open().await,
             ["--soak"] => open::soak().await,
             ["--scale"] => scale::scale().await,
@@ -42,7 +44,8 @@ fn main() -> Result<()> {
 }
 
 async fn compare(length: Length) -> Result<bool> {
-    let as_expected = compare::compare(length).await?;
+    let as_expected = compare::compare(length, "").await?;
+    local::local()?;
     footprint::footprint(length.starts).await?;
     Ok(as_expected)
 }

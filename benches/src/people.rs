@@ -211,7 +211,7 @@ fn name(user: usize) -> String {
 }
 
 /// Different for every user, and the same in every store.
-fn secret(user: usize) -> Secret {
+pub fn secret(user: usize) -> Secret {
     let mut bytes = [0; 20];
     let mut state = user as u64;
     for part in bytes.chunks_mut(4) {
@@ -226,7 +226,8 @@ fn code(secret: &Secret, step: u64) -> String {
     totp::generate(secret, &Parameters::default(), Step(step)).expose().to_string()
 }
 
-fn wrong_code(user: usize) -> String {
+/// A code that no step near now has.
+pub fn wrong_code(user: usize) -> String {
     let (secret, Step(present)) = (secret(user), step());
     // One more than the window on either side: the step may change on the way.
     let near = [-2, -1, 0, 1, 2].map(|offset| code(&secret, present.saturating_add_signed(offset)));
@@ -238,6 +239,7 @@ fn step() -> Step {
     Parameters::default().period.step(now())
 }
 
-fn now() -> Timestamp {
+/// The time of this machine.
+pub fn now() -> Timestamp {
     clock::system()()
 }
