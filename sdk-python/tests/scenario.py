@@ -35,6 +35,9 @@ DIRECTORY = REPOSITORY / "tests" / "scenarios"
 MARGIN = 4.0
 """What must be left of a step where a code must not lapse on its way, in seconds."""
 
+TIMEOUT = timedelta(seconds=20)
+"""No scenario is about how fast the machine hashes passwords for all of them at once."""
+
 UNSAYABLE = object()
 """The end of a call that the package's signatures do not let anybody make."""
 
@@ -111,7 +114,7 @@ class Blocking(Interface):
     def call(self, method: str, token: str | None, request: dict[str, Any]) -> Any:
         with self._lock:
             if token not in self._clients:
-                self._clients[token] = Client(self.address, token=token)
+                self._clients[token] = Client(self.address, token=token, timeout=TIMEOUT)
         function = getattr(self._clients[token], snake(method))
         return function(**arguments(function, request))
 
@@ -135,7 +138,7 @@ class Awaited(Interface):
     def call(self, method: str, token: str | None, request: dict[str, Any]) -> Any:
         async def answer() -> Any:
             if token not in self._clients:
-                self._clients[token] = AsyncClient(self.address, token=token)
+                self._clients[token] = AsyncClient(self.address, token=token, timeout=TIMEOUT)
             function = getattr(self._clients[token], snake(method))
             return await function(**arguments(function, request))
 

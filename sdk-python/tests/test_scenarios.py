@@ -1,4 +1,4 @@
-"""Every scenario file, through both clients and over both stores, all at the same time: they mostly wait."""
+"""Every scenario file, through both clients and over both stores, many at the same time: they mostly wait."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ CASES = [
 CLIENTS = {"client": "python", "async": "python-async"}
 """What the clients are called in the table of results."""
 
-
-THREADS = 64
+THREADS = 48
 """Some scenarios hold only where a call takes less than a second."""
 
 
@@ -65,7 +64,8 @@ class Stage:
         if is_first:
             try:
                 file = toml(life.get("settings", {}))
-                future.set_result(Server(file=file, redis=store == "redis"))
+                deadline = f"server.deadline={scenario.TIMEOUT.seconds}s"
+                future.set_result(Server(deadline, file=file, redis=store == "redis"))
             except BaseException as error:
                 future.set_exception(error)
         scenario.Life(life, future.result(), interface).run()

@@ -55,6 +55,17 @@ fn the_table_has_every_reason() {
 }
 
 #[test]
+fn the_table_of_rules_names_every_scenario_and_no_other() {
+    let page = include_str!("../scenarios/README.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let last = rows.filter_map(|row| row.trim_end_matches(" |").rsplit('|').next());
+    let named: BTreeSet<&str> = last.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let scenarios = scenarios();
+    let all: BTreeSet<&str> = scenarios.iter().map(|scenario| &*scenario.name).collect();
+    assert_eq!(named, all);
+}
+
+#[test]
 fn scenarios_call_every_method_and_expect_every_decision_on_a_login() {
     let scenarios = scenarios();
     let methods: BTreeSet<String> =

@@ -14,7 +14,7 @@ use twinlock_tests::scenario::{
 
 /// Scenarios mostly wait, so that far more of them than cores can be under way; but some hold only where a call
 /// takes less than a second.
-const THREADS: usize = 64;
+const THREADS: usize = 48;
 
 fn main() -> Result<()> {
     let mut arguments = Arguments::from_args();

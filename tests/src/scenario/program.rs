@@ -74,8 +74,16 @@ impl<L: Language> Runner for Program<L> {
     const NAME: &str = L::NAME;
 
     async fn connect(server: &Server) -> Result<Self> {
-        let process = Process::of::<L>()?;
-        Ok(Self { process, address: server.authority().into(), language: PhantomData })
+        let program = Self {
+            process: Process::of::<L>()?,
+            address: server.authority().into(),
+            language: PhantomData,
+        };
+        // The first calls of a program take long, which is no matter of the scenario; whether somebody may ask
+        // is none either.
+        let nobody = Map::from_iter([("userId".to_owned(), "nobody".into())]);
+        let _ = program.call("DescribeUser", None, nobody).await?;
+        Ok(program)
     }
 
     async fn call(
