@@ -1,6 +1,5 @@
 """The chart: where it is, what it renders, and its values."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/twinlock"
 VALUES = ROOT / "helm/tests/values"
 TOOLS = ROOT / "tests/.tools/kubernetes"
-BINARY = Path(os.environ.get("TWINLOCK_BINARY", ROOT / "target/debug/twinlock"))
+BINARY = ROOT / "target/debug/twinlock"
 HELMS = ("helm3", "helm4")
 RELEASE, NAMESPACE = "twinlock", "auth"
 

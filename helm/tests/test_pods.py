@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import struct
 import subprocess
@@ -431,25 +432,33 @@ def test_the_sidecar_keeps_users_on_the_volume_of_its_application(cluster, examp
     assert decision(second) == "ENROLLED"
 
 
-def test_a_backup_is_restored_after_redis_was_lost(cluster, redis):
-    own = {**OPEN, "store": {"redis": {"urls": [redis.url]}}, "backup": {"enabled": True, "existingClaim": "backups"}}
-    manifests = install(cluster, values("service"), values=own)
+@pytest.mark.parametrize("kind", ["service", "embedded"])
+def test_a_backup_is_restored_after_the_store_was_lost(cluster, redis, kind):
+    own = {**OPEN, "backup": {"enabled": True, "existingClaim": "backups"}}
+    if kind == "service":
+        own["store"] = {"redis": {"urls": [redis.url]}}
+    manifests = install(cluster, values(kind), values=own)
     address = f"http://{cluster.services['twinlock'].address}:6238"
     enroll(address, "alice")
     code, log = cluster.job(find(manifests, "CronJob"))
     assert code == 0, log
     (backup,) = cluster.claim("backups").iterdir()
 
-    def restore(**more):
-        restoring = render(values("service"), values={**own, "restore": {"file": backup.name, **more}})
+    def lose():
+        redis.ask("FLUSHALL")
+        if kind == "embedded":
+            shutil.rmtree(cluster.claim("twinlock-data") / "data")
+
+    def restore(before=lambda: None, **more):
+        restoring = render(values(kind), values={**own, "restore": {"file": backup.name, **more}})
         cluster.apply(restoring)
         wait_until(lambda: not cluster.pods, "the servers have ended")
+        before()
         outcome = cluster.job(find(restoring, "Job"))
         cluster.apply(manifests)
         return outcome
 
-    redis.ask("FLUSHALL")
-    code, log = restore()
+    code, log = restore(before=lose)
     assert code == 0, log
     assert status(address, "alice")["enrolled"] is True
     enroll(address, "bob")
