@@ -75,10 +75,8 @@ account.post(
     client,
     user: (request) => pendingUser(request).id,
     session: twoStepSession,
-    proof: (request) => {
-      const { requestId } = call(request, pendingUser(request), 'verify', presented(request));
-      return { ...presented(request), requestId };
-    },
+    requestId: (request) => call(request, pendingUser(request), 'verify', presented(request)).requestId,
+    proof: presented,
   }),
   (request, response) => {
     // The session gets its new id by the next request only. So if the answer to this one is lost, it can be asked for

@@ -9,6 +9,12 @@ export interface SecondStepOptions<Request> {
   user: (request: Request) => Awaitable<string | null | undefined>;
   /** The id of the session that logs in, which the proof then elevates; none where this is left out. */
   session?: (request: Request) => Awaitable<string | null | undefined>;
+  /**
+   * The same id for the same form with the same content, and for nothing else; a new one for each request where this is
+   * left out. With it, a form that is sent twice, or again because its answer was lost, gets the same answer, a new
+   * recovery key included. A digest over the session's id, a random field of the form and what was typed is one.
+   */
+  requestId?: (request: Request) => Awaitable<string | null | undefined>;
   /** What the user presents; `totpCode` or `recoveryKey` of the parsed body where this is left out. */
   proof?: (request: Request) => Awaitable<TotpCode | RecoveryKey>;
 }

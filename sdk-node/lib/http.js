@@ -7,10 +7,15 @@ const {
 } = require('./errors.js');
 
 /** Verifies the proof in a request's body. */
-async function secondStep({ client, user, session, proof = proofOf }, request) {
-  const userId = given(await user(request));
-  const sessionId = session && given(await session(request));
-  const answer = await client.verify({ userId, sessionId, ...(await proof(request)), client: context(request) });
+async function secondStep({ client, user, session, requestId, proof = proofOf }, request) {
+  const asked = {
+    ...(await proof(request)),
+    userId: given(await user(request)),
+    sessionId: session && given(await session(request)),
+    requestId: (await requestId?.(request)) ?? undefined,
+    client: context(request),
+  };
+  const answer = await client.verify(asked);
   request.twinlock = { ...request.twinlock, verified: answer };
 }
 

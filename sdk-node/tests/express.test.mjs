@@ -13,9 +13,10 @@ for (const [name, express] of Object.entries({ express5, express4 })) {
 
 async function start(express, client) {
   const account = { client, user: (request) => request.get('user'), session: async (request) => request.get('session') };
+  const requestId = (request) => request.get('request-id');
   const app = express();
   app.use(express.json());
-  app.post('/login/code', secondStep(account), (request, response) => {
+  app.post('/login/code', secondStep({ ...account, requestId }), (request, response) => {
     const { method, recoveryKey } = request.twinlock.verified;
     response.json({ method, recoveryKey });
   });

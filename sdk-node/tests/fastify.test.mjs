@@ -12,11 +12,12 @@ for (const [name, fastify] of Object.entries({ fastify5, fastify4 })) {
 
 async function start(fastify, client) {
   const account = { client, user: (request) => request.headers.user, session: async (request) => request.headers.session };
+  const requestId = (request) => request.headers['request-id'];
   const app = fastify();
   app.setErrorHandler((error, request, reply) => reply.code(error.message === 'broken' ? 418 : 500).send());
   app.register(async (site) => {
     site.setErrorHandler(errorHandler());
-    site.post('/login/code', { preHandler: secondStep(account) }, async (request) => {
+    site.post('/login/code', { preHandler: secondStep({ ...account, requestId }) }, async (request) => {
       const { method, recoveryKey } = request.twinlock.verified;
       return { method, recoveryKey };
     });

@@ -27,8 +27,9 @@ export function testSite(start) {
     await server.close();
   });
 
-  async function post(path, { user, session, body = {} }) {
-    const headers = { 'content-type': 'application/json', ...(user && { user }), ...(session && { session }) };
+  async function post(path, { user, session, requestId, body = {} }) {
+    const ids = { ...(user && { user }), ...(session && { session }), ...(requestId && { 'request-id': requestId }) };
+    const headers = { 'content-type': 'application/json', ...ids };
     const answer = await fetch(site.address + path, { method: 'POST', headers, body: JSON.stringify(body) });
     const text = await answer.text();
     return { status: answer.status, headers: answer.headers, body: text.startsWith('{') ? JSON.parse(text) : text };
@@ -60,6 +61,16 @@ export function testSite(start) {
     assert.equal(login.status, 200);
     assert.match(login.body.recoveryKey, /^(.{5}-){4}.{5}$/);
     assert.notEqual(login.body.recoveryKey, recoveryKey);
+  });
+
+  it('gives the same recovery key again for the same request', async () => {
+    const { recoveryKey } = await enrolled(client, 'erin');
+    const form = { user: 'erin', session: 'web', requestId: 'form-0123456789abcdef', body: { recoveryKey } };
+    const [login, again] = [await post('/login/code', form), await post('/login/code', form)];
+    assert.match(login.body.recoveryKey, /^(.{5}-){4}.{5}$/);
+    assert.deepEqual(again.body, login.body);
+    const other = await post('/login/code', { ...form, requestId: 'form-of-another-page' });
+    assert.deepEqual([other.status, other.body.reason], [401, 'INVALID_CODE']);
   });
 
   it('says how long to wait', async () => {

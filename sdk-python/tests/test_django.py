@@ -105,9 +105,48 @@ def test_the_recovery_key_works_once_and_shows_the_next(browser: Any, client: Cl
     answer = code(browser, user.recovery_key.lower())
     said = answer.content.decode()
     key = re.search(r"<code>([0-9A-Z-]{29})</code>", said)
-    assert key and key[1] != user.recovery_key and 'href="/payout/"' in said
+    assert key and key[1] != user.recovery_key and 'href="/login/code/"' in said
+    # The page with the key was not the end of the login: its link is.
+    assert answer["cache-control"] == "no-store" and who(browser) == "nobody"
+    answer = browser.get("/login/code/")
+    assert (answer.status_code, answer["location"]) == (302, "/payout/")
     assert answer["cache-control"] == "no-store" and who(browser) == known.username
+    assert browser.get("/payout/").content == b"paid"
     client.verify(user_id=user.user_id, recovery_key=key[1])
+
+
+def ticket(page: Any) -> str:
+    found = re.search(r'name="ticket" value="([^"]+)"', page.content.decode())
+    assert found
+    return found[1]
+
+
+def test_a_form_that_is_sent_again_gets_the_same_answer(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    password(browser, known, next="/payout/")
+    form = {"code": user.recovery_key, "ticket": ticket(browser.get("/login/code/"))}
+    answers = [browser.post("/login/code/", form).content for _ in range(2)]
+    keys = [re.search(rb"<code>([0-9A-Z-]{29})</code>", answer) for answer in answers]
+    assert keys[0] and keys[1] and keys[0][1] == keys[1][1]
+    assert client.describe_user(user_id=user.user_id).second_factor_backoff.failures == 0
+    # Another code in the same form is another request, and so is the same one in another form.
+    form["code"] = user.wrong_code()
+    again = browser.post("/login/code/", form)
+    assert "This is not right" in again.content.decode() and ticket(again) != form["ticket"]
+    again = browser.post("/login/code/", form | {"ticket": ticket(again)})
+    assert client.describe_user(user_id=user.user_id).second_factor_backoff.failures == 2
+    assert browser.get("/login/code/")["location"] == "/payout/" and who(browser) == known.username
+
+
+def test_the_link_lets_in_nobody_who_presented_no_key(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    password(browser, known)
+    code(browser, user.wrong_code())
+    assert browser.get("/login/code/").status_code == 200 and who(browser) == "nobody"
+    code(browser, user.recovery_key)
+    # A login that began anew owes its second step again.
+    password(browser, known)
+    assert browser.get("/login/code/").status_code == 200 and who(browser) == "nobody"
 
 
 def test_the_second_step_belongs_to_the_password_before_it(browser: Any, client: Client) -> None:

@@ -9,6 +9,7 @@ kept in Django's session.
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 import secrets
 import time
@@ -45,6 +46,7 @@ __all__ = [
     "VerifyView",
     "client",
     "elevation_required",
+    "pending_user",
     "session_id",
 ]
 
@@ -120,6 +122,8 @@ class LoginMixin(auth_views.LoginView):
             "backend": user.backend,
             "next": self.get_success_url(),
             "since": time.time(),
+            # A login gets an id that nobody knew before it.
+            "session": secrets.token_urlsafe(24),
         }
         return HttpResponseRedirect(resolve_url(url))
 
@@ -141,7 +145,9 @@ def pending_user(request: HttpRequest) -> Any | None:
 
 
 class VerifyForm(forms.Form):
-    """One field for the code or the recovery key."""
+    """One field for the code or the recovery key, and a hidden one that makes a repeat harmless: a form that is sent
+    twice, or again because its answer was lost, gets the same answer, a new recovery key included. A template that
+    leaves the hidden one out does without that."""
 
     code = forms.CharField(
         label="Code from the authenticator app, or recovery key",
@@ -149,6 +155,17 @@ class VerifyForm(forms.Form):
         strip=True,
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "autofocus": True}),
     )
+    ticket = forms.CharField(
+        max_length=128,
+        required=False,
+        widget=forms.HiddenInput,
+        initial=functools.partial(secrets.token_urlsafe, 24),
+    )
+
+    def renew(self) -> None:
+        """Makes what is typed next another request, and no repeat."""
+        typed = {name: self.data.get(name) for name in self.data}
+        self.data = typed | {self.add_prefix("ticket"): secrets.token_urlsafe(24)}
 
 
 if TYPE_CHECKING:
@@ -158,7 +175,11 @@ else:
 
 
 class VerifyView(_FormView):
-    """The second step: of a login, or of somebody who is logged in and goes on to something sensitive."""
+    """The second step: of a login, or of somebody who is logged in and goes on to something sensitive.
+
+    A login by recovery key ends with the link on the page that shows the next key. Were the session renewed together
+    with that page, and the page lost on its way, nobody could ask for it again.
+    """
 
     form_class = VerifyForm
     template_name = "registration/twinlock_verify.html"
@@ -173,26 +194,36 @@ class VerifyView(_FormView):
         if user is None:
             return HttpResponseRedirect(resolve_url(settings.LOGIN_URL))
         self._user: Any = user
-        response = super().dispatch(request, *args, **kwargs)
+        response: HttpResponseBase
+        if self._is_login and request.method == "GET" and request.session[PENDING].get("passed"):
+            response = self._finish()
+        else:
+            response = super().dispatch(request, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         return response
 
     def form_valid(self, form: VerifyForm) -> HttpResponse:
         user, presented = self._user, form.cleaned_data["code"]
-        # A login gets an id that nobody knew before it.
-        session = secrets.token_urlsafe(24) if self._is_login else session_id(self.request)
+        pending = self.request.session[PENDING] if self._is_login else None
+        session = pending["session"] if pending else session_id(self.request)
         is_code = re.fullmatch("[0-9]{6,8}", presented) is not None
         proof = {"totp_code" if is_code else "recovery_key": presented}
         ask: Any = client().verify if self._is_login else client().elevate
         try:
             done = ask(
-                user_id=str(user.pk), session_id=session, **proof, **_origin(self.request)
+                user_id=str(user.pk),
+                session_id=session,
+                request_id=_request_id(session, form.cleaned_data["ticket"], presented),
+                **proof,
+                **_origin(self.request),
             )
         except ProofError as error:
+            form.renew()
             wait = _wait(error) if error.reason == "CODE_ALREADY_USED" else ""
             form.add_error("code", f"{_SENTENCES.get(error.reason, _SENTENCES['INVALID_CODE'])}{wait}")
             return self.form_invalid(form)
         except BlockedError as error:
+            form.renew()
             form.add_error(None, f"Too many failed attempts.{_wait(error) or ' Ask for help.'}")
             return self.form_invalid(form)
         except StateError:
@@ -201,18 +232,25 @@ class VerifyView(_FormView):
         except TwinlockError:
             form.add_error(None, "The second step cannot be checked now. Try again later.")
             return self.form_invalid(form)
+        if done.recovery_key is None:
+            return self._finish()
+        next_url = self.get_success_url()
+        if pending:
+            self.request.session[PENDING] = pending | {"passed": True, "since": time.time()}
+            next_url = self.request.get_full_path()
+        context = self.get_context_data(recovery_key=done.recovery_key, next_url=next_url)
+        return self.response_class(
+            request=self.request,
+            template=[self.recovery_key_template_name],
+            context=context,
+        )
+
+    def _finish(self) -> HttpResponse:
         target = self.get_success_url()
         if self._is_login:
-            del self.request.session[PENDING]
-            login(self.request, user, backend=user.backend)
-            self.request.session[SESSION_ID] = session
-        if done.recovery_key is not None:
-            context = self.get_context_data(recovery_key=done.recovery_key, next_url=target)
-            return self.response_class(
-                request=self.request,
-                template=[self.recovery_key_template_name],
-                context=context,
-            )
+            pending = self.request.session.pop(PENDING)
+            login(self.request, self._user, backend=self._user.backend)
+            self.request.session[SESSION_ID] = pending["session"]
         return HttpResponseRedirect(target)
 
     def get_success_url(self) -> str:
@@ -266,6 +304,13 @@ _SENTENCES = {
     "MALFORMED_CODE": "This is neither a code nor a recovery key.",
     "CODE_ALREADY_USED": "This code was used before. Wait for the next one and enter that.",
 }
+
+
+def _request_id(session: str, ticket: str, presented: str) -> str | None:
+    """The same for the same form with the same content, and for nothing else."""
+    if not ticket:
+        return None
+    return hashlib.sha256("\0".join((session, ticket, presented)).encode()).hexdigest()
 
 
 def _wait(error: TwinlockError) -> str:
