@@ -49,10 +49,9 @@ def wait_until(condition, what, patience=PATIENCE):
 class Cluster:
     """Pods, the Services before them, and what they mount. Everything ends with it."""
 
-    # No address is used twice, so that nobody takes one pod for another.
-    addresses = itertools.islice(ipaddress.ip_network("10.244.0.0/16").hosts(), 1, None)
-    virtual = ipaddress.ip_network("10.96.0.0/16").hosts()
-    numbers = itertools.count()
+    # No number is used twice, so that nobody takes one pod for another; threads may ask for one at the same time.
+    numbers, pod_numbers, service_numbers = itertools.count(), itertools.count(2), itertools.count(1)
+    pod_network, service_network = ipaddress.ip_network("10.244.0.0/16"), ipaddress.ip_network("10.96.0.0/16")
 
     def __init__(self, namespace):
         self.namespace = namespace
@@ -116,7 +115,7 @@ class Cluster:
     def service(self, manifest):
         name, spec = manifest["metadata"]["name"], manifest["spec"]
         if spec.get("clusterIP") != "None" and name not in self.services:
-            self.services[name] = Service(self, name, spec, str(next(self.virtual)))
+            self.services[name] = Service(self, name, spec, str(self.service_network[next(self.service_numbers)]))
 
     def of(self, owner):
         return [pod for pod in self.pods if pod.owner == owner and not pod.is_going]
@@ -180,7 +179,7 @@ class Pod:
         self.cluster, self.owner, self.name = cluster, owner, name
         self.labels = template["metadata"].get("labels", {})
         self.spec = template["spec"]
-        self.address = str(next(cluster.addresses))
+        self.address = str(cluster.pod_network[next(cluster.pod_numbers)])
         self.directory = cluster.directory / "pods" / f"{name}-{self.address}"
         self.directory.mkdir(parents=True)
         self.is_ready = self.is_going = self.has_ended = self.was_killed = False
