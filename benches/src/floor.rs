@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, bail};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use redis::aio::MultiplexedConnection;
-use redis::cmd;
+use redis::{AsyncConnectionConfig, cmd};
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
@@ -83,7 +83,9 @@ struct Write {
 impl Store {
     async fn redis(url: &str, scripts: u32) -> Result<Self> {
         let client = redis::Client::open(url)?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
+        // A server that stalls is to show in the times, and not as an error.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
         let script = cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut connection).await?;
         Ok(Self::Redis { connection, script, scripts })
     }
