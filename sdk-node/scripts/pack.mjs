@@ -47,7 +47,7 @@ for (const [name, native] of natives) {
   };
   pack(name, about, (directory) => {
     copyFileSync(native, join(directory, 'twinlock.node'));
-    writeFileSync(join(directory, 'README.md'), `The native half of [twinlock](https://www.npmjs.com/package/twinlock) for ${name}.\n`);
+    writeFileSync(join(directory, 'README.md'), `The native half of the package twinlock for ${name}.\n`);
   });
 }
 
