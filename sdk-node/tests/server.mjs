@@ -45,7 +45,7 @@ export class Server {
 
   async #startRedis() {
     const options = ['--port', '0', '--unixsocket', 'redis.sock', '--appendonly', 'yes'];
-    const redis = spawn('redis-server', options, { cwd: this.directory, stdio: ['ignore', 'pipe', 'inherit'] });
+    const redis = spawn('redis-server', options, { cwd: this.directory, stdio: ['ignore', 'pipe', 'ignore'] });
     this.#redis = redis;
     for await (const line of createInterface({ input: redis.stdout })) {
       if (/ready to accept connections/i.test(line)) {
