@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 /// The methods that a command calls for whoever types it. `enroll` and `unenroll` call several, in a session of
-/// their own, and `import` reports on a file: tests/terminal and tests/import run those.
+/// their own, and `import` reports on a file: tests/first_try.rs and tests/import run those.
 const COMMANDS: [&str; 5] = ["DescribeUser", "Elevate", "EraseUser", "ResetUser", "Verify"];
 
 /// Commands that run at the same time. More of them would only wait for each other.
