@@ -6,13 +6,28 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use twinlock_client::{Error, Family};
+use twinlock_core::Refusal;
 
 /// The exception of a failure: `(message, reason, code, retry_after, fields)` of the class of its family.
 pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
     build(py, error).map_or_else(|error| error, PyErr::from_value)
 }
 
+/// The exception of a code or key that is wrong, as most of those are that somebody guesses. It always says the
+/// same, so what it says is made once.
+pub fn invalid_code(py: Python<'_>) -> PyErr {
+    static ARGUMENTS: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+    let made = ARGUMENTS
+        .get_or_try_init(py, || arguments(py, &Refusal::InvalidCode.into()).map(Bound::unbind))
+        .and_then(|arguments| class(py, Family::Proof)?.call1(arguments.bind(py)));
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
 fn build<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
+    class(py, error.family())?.call1(arguments(py, error)?)
+}
+
+fn arguments<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyTuple>> {
     let fields = error.violations.iter().map(|violation| violation.field.as_str());
     let arguments = (
         error.message.as_str(),
@@ -21,7 +36,7 @@ fn build<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
         error.retry_after,
         PyTuple::new(py, fields.collect::<Vec<_>>())?,
     );
-    class(py, error.family())?.call1(arguments)
+    arguments.into_pyobject(py)
 }
 
 fn class<'py>(py: Python<'py>, family: Family) -> PyResult<&'py Bound<'py, PyType>> {

@@ -56,13 +56,17 @@ pub fn verify(
     let window = window.map(|window| small(window, "window")).transpose()?;
     let parameters = parameters(algorithm, digits, period)?;
     let now = moment(at)?;
-    guarded(py, || {
+    let accepted = guarded(py, || {
         let secret = Secret::parse_base32(secret)?;
         let code = TotpCode::parse(code)?;
         let window = window.map_or(Ok(Window::default()), Window::new)?;
-        let step = second_factor::accept(&secret, &parameters, window, now, &code, last_step)?;
-        Ok(step.0)
-    })
+        Ok(second_factor::accept(&secret, &parameters, window, now, &code, last_step))
+    });
+    match accepted? {
+        Ok(step) => Ok(step.0),
+        Err(Refusal::InvalidCode) => Err(failure::invalid_code(py)),
+        Err(refusal) => Err(exception(py, &refusal.into())),
+    }
 }
 
 /// The code that an authenticator app shows at a time; for tests, and for what plays the app itself.
@@ -231,7 +235,7 @@ pub fn verify_recovery_key(
     };
     match presented.matches(&RecoveryKeyHash::from_bytes(hash)) {
         true => Ok(()),
-        false => Err(exception(py, &Refusal::InvalidCode.into())),
+        false => Err(failure::invalid_code(py)),
     }
 }
 
