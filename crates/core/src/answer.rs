@@ -5,6 +5,7 @@ use crate::admin::Target;
 use crate::backoff::Charge;
 use crate::enrollment::{Begun, Confirmed};
 use crate::login::{Ground, Owed, Verdict};
+use crate::receipt::Holds;
 use crate::record::Method;
 use crate::recovery::RecoveryKey;
 use crate::second_factor::{Granted, Issued, Proven};
@@ -18,14 +19,14 @@ pub trait Answer: Sized {
     fn to_bytes(&self) -> Zeroizing<Vec<u8>>;
     /// The answer back; `None` where the bytes are no such answer.
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
-    /// Whether it holds a secret or key that the user cannot have again.
-    fn holds_key(&self) -> bool {
-        false
+    /// What it holds that was never told before, by which its receipt is ranked.
+    fn holds(&self) -> Holds {
+        Holds::Nothing
     }
     /// Whether it tells of a change to an enrollment, which must have been kept as durably as the store
     /// can before anybody is told.
     fn is_lasting(&self) -> bool {
-        self.holds_key()
+        self.holds() == Holds::RecoveryKey
     }
 }
 
@@ -96,13 +97,8 @@ impl Answer for Begun {
         })
     }
 
-    fn holds_key(&self) -> bool {
-        true
-    }
-
-    /// What is pending can be begun again.
-    fn is_lasting(&self) -> bool {
-        false
+    fn holds(&self) -> Holds {
+        Holds::PendingSecret
     }
 }
 
@@ -154,8 +150,8 @@ impl Answer for Option<Issued> {
         Some(issued(&Wire::decode(bytes).ok()?))
     }
 
-    fn holds_key(&self) -> bool {
-        self.is_some()
+    fn holds(&self) -> Holds {
+        held(self.as_ref())
     }
 
     /// It tells of an imported enrollment, with a key or without.
@@ -178,8 +174,8 @@ impl Answer for Confirmed {
         Some(Self { issued: issued(&wire)?, enrolled_at })
     }
 
-    fn holds_key(&self) -> bool {
-        true
+    fn holds(&self) -> Holds {
+        Holds::RecoveryKey
     }
 }
 
@@ -194,8 +190,8 @@ impl Answer for Issued {
         issued(&Wire::decode(bytes).ok()?)
     }
 
-    fn holds_key(&self) -> bool {
-        true
+    fn holds(&self) -> Holds {
+        Holds::RecoveryKey
     }
 }
 
@@ -227,8 +223,8 @@ impl Answer for Proven {
         Some(Self { method, at, issued: issued(&wire), elevation })
     }
 
-    fn holds_key(&self) -> bool {
-        self.issued.is_some()
+    fn holds(&self) -> Holds {
+        held(self.issued.as_ref())
     }
 }
 
@@ -266,6 +262,10 @@ impl Answer for Verdict {
 
 fn write(wire: &Wire) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(wire.encode_to_vec())
+}
+
+fn held(issued: Option<&Issued>) -> Holds {
+    if issued.is_some() { Holds::RecoveryKey } else { Holds::Nothing }
 }
 
 fn put_issued(wire: &mut Wire, issued: &Issued) {

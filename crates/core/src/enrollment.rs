@@ -2,6 +2,7 @@
 
 use crate::decision::{Decision, Event, EventKind, Factor};
 use crate::policy::Policy;
+use crate::receipt::Holds;
 use crate::record::{Authenticator, Digests, Method, Pending, Record, Sealed};
 use crate::second_factor::{self, Fresh, Issued};
 use crate::totp::{self, Secret, TotpCode};
@@ -241,7 +242,7 @@ impl Record {
         self.recovery = None;
         self.pending = None;
         self.elevations.clear();
-        self.receipts.retain(|receipt| !receipt.holds_key());
+        self.receipts.retain(|receipt| receipt.holds() == Holds::Nothing);
         self.unenrolled_at = Some(now);
     }
 }

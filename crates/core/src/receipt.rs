@@ -31,8 +31,8 @@ pub enum Kept {
     Success {
         /// The sealed answer.
         answer: Sealed,
-        /// Whether it holds a secret or key that the user cannot have again.
-        holds_key: bool,
+        /// What the answer holds.
+        holds: Holds,
     },
     /// The proof was wrong.
     InvalidCode,
@@ -41,6 +41,17 @@ pub enum Kept {
         /// When a new code can be accepted.
         retry_at: Timestamp,
     },
+}
+
+/// What an answer holds, in the order in which answers make room for others: the least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holds {
+    /// Nothing that would be lost with it.
+    Nothing,
+    /// The secret of a pending enrollment. It is shown once, but another enrollment can be begun.
+    PendingSecret,
+    /// A recovery key, which nobody can have again.
+    RecoveryKey,
 }
 
 /// The digests by which a request is known, under one key.
@@ -76,14 +87,17 @@ impl Receipt {
         self.at.after(LIFETIME)
     }
 
-    /// Whether it holds a secret or key that the user cannot have again.
-    pub fn holds_key(&self) -> bool {
-        matches!(self.kept, Kept::Success { holds_key: true, .. })
+    /// What it holds.
+    pub fn holds(&self) -> Holds {
+        match self.kept {
+            Kept::Success { holds, .. } => holds,
+            Kept::InvalidCode | Kept::CodeAlreadyUsed { .. } => Holds::Nothing,
+        }
     }
 
     /// In which order receipts make room: the least goes first.
-    fn worth(&self) -> (bool, Timestamp) {
-        (self.holds_key(), self.at)
+    fn worth(&self) -> (Holds, Timestamp) {
+        (self.holds(), self.at)
     }
 }
 
@@ -107,16 +121,16 @@ pub fn find<'r>(record: &'r Record, marks: &[Mark], now: Timestamp) -> Found<'r>
     Found::Nothing
 }
 
-/// Remembers an answer; the oldest without a key makes room, one with a key goes last.
+/// Remembers an answer; of those that hold the least, the oldest makes room.
 pub fn remember_success(
     record: &mut Record,
     mark: Mark,
     answer: Sealed,
-    holds_key: bool,
+    holds: Holds,
     now: Timestamp,
 ) {
     make_room(record, MAX_SUCCESSES, now, |kept| matches!(kept, Kept::Success { .. }));
-    let kept = Kept::Success { answer, holds_key };
+    let kept = Kept::Success { answer, holds };
     record.receipts.push(Receipt { id: mark.id, request: mark.request, at: now, kept });
 }
 
@@ -134,7 +148,7 @@ pub fn remember_refusal(record: &mut Record, mark: Mark, refusal: &Refusal, now:
 }
 
 fn make_room(record: &mut Record, most: usize, now: Timestamp, of_kind: impl Fn(&Kept) -> bool) {
-    // What nobody can ask for any more pushes out nothing, not even where it holds a key.
+    // What nobody can ask for any more pushes out nothing, whatever it holds.
     record.receipts.retain(|receipt| receipt.lives(now));
     while record.receipts.iter().filter(|receipt| of_kind(&receipt.kept)).count() >= most {
         let receipts = record.receipts.iter().enumerate();
@@ -164,7 +178,7 @@ mod tests {
     #[test]
     fn a_repeat_finds_its_answer_and_another_request_does_not() {
         let mut record = Record::default();
-        remember_success(&mut record, mark(1), Sealed(vec![7]), false, at(0));
+        remember_success(&mut record, mark(1), Sealed(vec![7]), Holds::Nothing, at(0));
         assert_eq!(find(&record, &[mark(9), mark(1)], at(599)), Found::Answer(&Sealed(vec![7])));
         assert_eq!(find(&record, &[mark(1)], at(600)), Found::Nothing);
         let other = Mark { request: Digest([2; 16]), ..mark(1) };
@@ -176,9 +190,10 @@ mod tests {
     #[test]
     fn an_answer_with_a_key_goes_last_and_refusals_push_out_no_answer() {
         let mut record = Record::default();
-        remember_success(&mut record, mark(200), Sealed(vec![]), true, at(0));
+        remember_success(&mut record, mark(200), Sealed(vec![]), Holds::RecoveryKey, at(0));
         for n in 0..40 {
-            remember_success(&mut record, mark(n), Sealed(vec![]), false, at(u64::from(n)));
+            let at = at(u64::from(n));
+            remember_success(&mut record, mark(n), Sealed(vec![]), Holds::Nothing, at);
         }
         assert_eq!(record.receipts.len(), MAX_SUCCESSES);
         assert!(matches!(find(&record, &[mark(200)], at(40)), Found::Answer(_)));
@@ -190,6 +205,22 @@ mod tests {
         let before = record.clone();
         remember_refusal(&mut record, mark(1), &Refusal::NotEnrolled, at(50));
         assert_eq!(record, before, "a refusal before any evaluation need not be kept");
+    }
+
+    #[test]
+    fn pending_secrets_push_out_each_other_and_what_holds_nothing_and_never_a_recovery_key() {
+        let mut record = Record::default();
+        remember_success(&mut record, mark(200), Sealed(vec![]), Holds::RecoveryKey, at(0));
+        remember_success(&mut record, mark(201), Sealed(vec![]), Holds::Nothing, at(300));
+        for n in 0..40 {
+            let at = at(u64::from(n));
+            remember_success(&mut record, mark(n), Sealed(vec![]), Holds::PendingSecret, at);
+        }
+        assert_eq!(record.receipts.len(), MAX_SUCCESSES);
+        assert!(matches!(find(&record, &[mark(200)], at(301)), Found::Answer(_)));
+        assert_eq!(find(&record, &[mark(201)], at(301)), Found::Nothing);
+        assert_eq!(find(&record, &[mark(8)], at(301)), Found::Nothing, "the oldest");
+        assert!(matches!(find(&record, &[mark(9)], at(301)), Found::Answer(_)));
     }
 
     #[test]

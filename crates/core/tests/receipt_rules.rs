@@ -283,6 +283,20 @@ fn a_receipt_that_holds_a_key_goes_last() {
 }
 
 #[test]
+fn no_number_of_enrollments_pushes_out_a_recovery_key() {
+    let mut bench = Bench::enrolled(Policy::default());
+    let key = Proof::Key(bench.key.clone());
+    let first = verify(&mut bench, "key", &key);
+    for number in 0..2 * MAX_SUCCESSES {
+        let mark = mark(&format!("enroll {number}"), "enroll");
+        bench.ask(mark, None, |bench| bench.enrolling("phone")).expect("an elevated session");
+        bench.advance(secs(1));
+    }
+    assert_eq!(bench.record.receipts.len(), MAX_SUCCESSES);
+    assert_eq!(told(&verify(&mut bench, "key", &key)), told(&first));
+}
+
+#[test]
 fn a_lapsed_receipt_makes_room_before_one_that_lives_even_where_it_holds_a_key() {
     let mut bench = Bench::new(Policy::default());
     for number in 0..MAX_SUCCESSES - 1 {

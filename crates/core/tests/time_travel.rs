@@ -228,7 +228,13 @@ fn every_call(bench: &mut Bench) {
     bench.describe();
     let mark = Mark { id: Digest([1; 16]), request: Digest([1; 16]) };
     let reuse = Refusal::CodeAlreadyUsed { retry_after: Duration::MAX };
-    receipt::remember_success(&mut bench.record, mark, Sealed(vec![]), true, bench.now);
+    receipt::remember_success(
+        &mut bench.record,
+        mark,
+        Sealed(vec![]),
+        receipt::Holds::RecoveryKey,
+        bench.now,
+    );
     receipt::remember_refusal(&mut bench.record, mark, &reuse, bench.now);
     receipt::find(&bench.record, &[mark], bench.now);
     let _ = bench.unenroll(SESSION);
@@ -310,7 +316,13 @@ fn a_pending_enrollment_dated_in_the_future_has_lapsed() {
 fn receipts_dated_in_the_future_have_lapsed() {
     let mut bench = Bench::new(Policy::default());
     let mark = Mark { id: Digest([1; 16]), request: Digest([2; 16]) };
-    receipt::remember_success(&mut bench.record, mark, Sealed(vec![]), false, bench.now);
+    receipt::remember_success(
+        &mut bench.record,
+        mark,
+        Sealed(vec![]),
+        receipt::Holds::Nothing,
+        bench.now,
+    );
     bench.rewind(Duration::from_millis(1));
     assert_eq!(receipt::find(&bench.record, &[mark], bench.now), Found::Nothing);
 }

@@ -12,6 +12,7 @@ use twinlock_core::answer::Answer;
 use twinlock_core::decision::EventKind;
 use twinlock_core::enrollment::{Begun, Confirmed};
 use twinlock_core::login::{Ground, Owed, Verdict};
+use twinlock_core::receipt::Holds;
 use twinlock_core::second_factor::{Issued, Proven};
 use twinlock_core::{Malformed, Policy, Reason, Refusal};
 
@@ -55,42 +56,42 @@ fn names_are_names_of_one_thing() {
 }
 
 /// An answer that was kept is what it was, and what is none of its kind is not taken for one.
-fn is_kept<T: Answer + Debug>(answer: &T, holds_key: bool, is_lasting: bool) {
+fn is_kept<T: Answer + Debug>(answer: &T, holds: Holds, is_lasting: bool) {
     let bytes = answer.to_bytes();
     let again = T::from_bytes(&bytes).expect("what was written");
     assert_eq!(*again.to_bytes(), *bytes, "{answer:?}");
     assert_eq!(format!("{again:?}"), format!("{answer:?}"));
-    assert_eq!((answer.holds_key(), answer.is_lasting()), (holds_key, is_lasting), "{answer:?}");
-    assert_eq!((again.holds_key(), again.is_lasting()), (holds_key, is_lasting), "{answer:?}");
+    assert_eq!((answer.holds(), answer.is_lasting()), (holds, is_lasting), "{answer:?}");
+    assert_eq!((again.holds(), again.is_lasting()), (holds, is_lasting), "{answer:?}");
 }
 
 #[test]
 fn every_answer_is_kept_as_it_is() {
-    is_kept(&(), false, true);
+    is_kept(&(), Holds::Nothing, true);
     let mut bench = Bench::new(Policy::default());
     let begun: Begun = bench.begin_by(SESSION);
-    is_kept(&begun, true, false);
+    is_kept(&begun, Holds::PendingSecret, false);
     let code = bench.pending_code();
     let confirmed: Confirmed = bench.confirm(SESSION, &code).expect("a right code");
-    is_kept(&confirmed, true, true);
-    is_kept(&confirmed.issued, true, true);
-    is_kept(&None::<Issued>, false, true);
-    is_kept(&Some(confirmed.issued), true, true);
+    is_kept(&confirmed, Holds::RecoveryKey, true);
+    is_kept(&confirmed.issued, Holds::RecoveryKey, true);
+    is_kept(&None::<Issued>, Holds::Nothing, true);
+    is_kept(&Some(confirmed.issued), Holds::RecoveryKey, true);
     bench.advance(secs(90));
     let code = bench.right_code().expect("a code");
     let by_code: Proven = bench.verify(None, &code).expect("a right code");
-    is_kept(&by_code, false, false);
+    is_kept(&by_code, Holds::Nothing, false);
     let key = Proof::Key(bench.key.clone());
     let by_key: Proven = bench.elevate("phone", &key).expect("a right key");
     assert!(by_key.elevation.is_some());
-    is_kept(&by_key, true, true);
+    is_kept(&by_key, Holds::RecoveryKey, true);
     let wrong = bench.wrong_code();
     bench.verify(None, &wrong).expect_err("a wrong code");
-    is_kept(&admin::target(&bench.record), false, false);
+    is_kept(&admin::target(&bench.record), Holds::Nothing, false);
     for owed in [Owed::Allow, Owed::Verify, Owed::Enroll, Owed::Deny] {
         for ground in Ground::ALL {
             let verdict = Verdict { owed, ground, notify: true, remind_recovery_key: false };
-            is_kept(&verdict, false, false);
+            is_kept(&verdict, Holds::Nothing, false);
             assert_eq!(Verdict::from_bytes(&verdict.to_bytes()), Some(verdict));
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::receipt::Kept;
+use crate::receipt::{Holds, Kept};
 use proptest::prelude::*;
 
 fn sealed() -> impl Strategy<Value = Sealed> {
@@ -44,10 +44,13 @@ fn counter() -> impl Strategy<Value = Counter> {
     })
 }
 
+fn holds() -> impl Strategy<Value = Holds> {
+    prop::sample::select(vec![Holds::Nothing, Holds::PendingSecret, Holds::RecoveryKey])
+}
+
 fn receipt() -> impl Strategy<Value = Receipt> {
     let kept = prop_oneof![
-        (sealed(), any::<bool>())
-            .prop_map(|(answer, holds_key)| Kept::Success { answer, holds_key }),
+        (sealed(), holds()).prop_map(|(answer, holds)| Kept::Success { answer, holds }),
         Just(Kept::InvalidCode),
         timestamp().prop_map(|retry_at| Kept::CodeAlreadyUsed { retry_at }),
     ];
@@ -268,4 +271,25 @@ fn what_is_new_within_a_message_is_refused_rather_than_lost() {
     for broken in [&b"\x5b"[..], b"\x5a\x05late", b"\x5d123", b"\x59", b"\x58", b"\xff"] {
         assert_eq!(Record::decode(broken), Err(NotARecord), "{broken:?}");
     }
+}
+
+#[test]
+fn what_an_answer_holds_is_kept_in_the_place_that_once_told_of_a_key_alone() {
+    let receipt = |holds: &[u8]| {
+        let ids = [&b"\x0a\x10"[..], &[1; 16], b"\x12\x10", &[2; 16]].concat();
+        let content = [&ids[..], b"\x18\x07\x22\x01\x09", holds].concat();
+        [&[8 << 3 | 2, content.len() as u8][..], &content].concat()
+    };
+    let table = [
+        (&b""[..], Holds::Nothing),
+        (b"\x28\x01", Holds::RecoveryKey),
+        (b"\x28\x02", Holds::PendingSecret),
+    ];
+    for (bytes, holds) in table {
+        let bytes = receipt(bytes);
+        let record = Record::decode(&bytes).expect("a record");
+        assert_eq!(record.receipts[0].holds(), holds);
+        assert_eq!(record.encode(), bytes);
+    }
+    assert_eq!(Record::decode(&receipt(b"\x28\x03")), Err(NotARecord));
 }

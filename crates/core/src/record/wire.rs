@@ -8,7 +8,7 @@ use super::{
     Authenticator, Digest, Elevation, Later, Method, NotARecord, Pending, Record, Recovery, Sealed,
 };
 use crate::backoff::Counter;
-use crate::receipt::{Kept, Receipt};
+use crate::receipt::{Holds, Kept, Receipt};
 use crate::totp::{Algorithm, Digits, Parameters, Period, Step};
 use crate::{Reason, Timestamp};
 use prost::Message;
@@ -157,8 +157,8 @@ struct WireReceipt {
     at: u64,
     #[prost(bytes = "vec", optional, tag = "4")]
     answer: Option<Vec<u8>>,
-    #[prost(bool, tag = "5")]
-    holds_key: bool,
+    #[prost(uint32, tag = "5")]
+    holds: u32,
     #[prost(string, tag = "6")]
     refusal: String,
     #[prost(uint64, tag = "7")]
@@ -281,9 +281,9 @@ impl From<&Receipt> for WireReceipt {
             ..Self::default()
         };
         match &receipt.kept {
-            Kept::Success { answer, holds_key } => {
+            Kept::Success { answer, holds } => {
                 wire.answer = Some(answer.0.clone());
-                wire.holds_key = *holds_key;
+                wire.holds = (*holds).into();
             }
             Kept::InvalidCode => wire.refusal = Reason::InvalidCode.as_str().into(),
             Kept::CodeAlreadyUsed { retry_at } => {
@@ -301,7 +301,7 @@ impl TryFrom<WireReceipt> for Receipt {
     fn try_from(wire: WireReceipt) -> Result<Self, NotARecord> {
         let kept = match (wire.answer, wire.refusal.as_str()) {
             (Some(answer), "") => {
-                Kept::Success { answer: Sealed(answer), holds_key: wire.holds_key }
+                Kept::Success { answer: Sealed(answer), holds: wire.holds.try_into()? }
             }
             (None, "INVALID_CODE") => Kept::InvalidCode,
             (None, "CODE_ALREADY_USED") => {
@@ -390,6 +390,30 @@ impl TryFrom<u32> for Method {
             2 => Ok(Self::RecoveryKey),
             3 => Ok(Self::Password),
             4 => Ok(Self::Asserted),
+            _ => Err(NotARecord),
+        }
+    }
+}
+
+impl From<Holds> for u32 {
+    fn from(holds: Holds) -> Self {
+        match holds {
+            Holds::Nothing => 0,
+            Holds::RecoveryKey => 1,
+            Holds::PendingSecret => 2,
+        }
+    }
+}
+
+impl TryFrom<u32> for Holds {
+    type Error = NotARecord;
+
+    /// The field was a bool at first: what it held was taken for a recovery key.
+    fn try_from(number: u32) -> Result<Self, NotARecord> {
+        match number {
+            0 => Ok(Self::Nothing),
+            1 => Ok(Self::RecoveryKey),
+            2 => Ok(Self::PendingSecret),
             _ => Err(NotARecord),
         }
     }

@@ -154,8 +154,8 @@ impl Bench {
             match &decision.outcome {
                 Ok(answer) => {
                     let sealed = Sealed(answer.to_bytes().to_vec());
-                    let holds_key = answer.holds_key();
-                    receipt::remember_success(record, mark, sealed, holds_key, self.now);
+                    let holds = answer.holds();
+                    receipt::remember_success(record, mark, sealed, holds, self.now);
                 }
                 Err(refusal) => receipt::remember_refusal(record, mark, refusal, self.now),
             }

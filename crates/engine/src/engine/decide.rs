@@ -279,8 +279,8 @@ impl On {
         match outcome {
             Ok(answer) => {
                 let sealed = self.vault.seal(Purpose::Answer, &answer.to_bytes());
-                let holds_key = answer.holds_key();
-                receipt::remember_success(record, asked.primary(), sealed, holds_key, now);
+                let holds = answer.holds();
+                receipt::remember_success(record, asked.primary(), sealed, holds, now);
             }
             Err(refusal) => receipt::remember_refusal(record, asked.primary(), refusal, now),
         }

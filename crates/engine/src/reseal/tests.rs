@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::RecordKey;
+use twinlock_core::receipt::Holds;
 use twinlock_core::record::{Digest, Elevation, Method};
 use twinlock_core::totp::Parameters;
 use twinlock_core::{Timestamp, UserId};
@@ -27,7 +28,7 @@ fn full(vault: &Vault) -> Record {
         id: Digest([1; 16]),
         request: Digest([2; 16]),
         at: now,
-        kept: Kept::Success { answer: seal(Purpose::Answer, answer), holds_key: true },
+        kept: Kept::Success { answer: seal(Purpose::Answer, answer), holds: Holds::RecoveryKey },
     };
     let refusal = Receipt { kept: Kept::InvalidCode, ..receipt("") };
     Record {
