@@ -41,9 +41,8 @@ impl Error {
         Some(match self {
             Self::Refused(refusal) => refusal.reason(),
             Self::Overloaded | Self::TooManyWatches => Reason::Overloaded,
-            Self::Store(StoreError::Unavailable { .. }) | Self::Contended => {
-                Reason::StoreUnavailable
-            }
+            Self::Store(StoreError::Unavailable { .. } | StoreError::InUse(_))
+            | Self::Contended => Reason::StoreUnavailable,
             Self::Store(StoreError::Incomplete(_)) => Reason::StoreIncomplete,
             Self::Store(StoreError::Unreadable(_)) | Self::Unreadable(_) => {
                 Reason::SecretUnreadable
@@ -58,7 +57,7 @@ impl Error {
             Self::Refused(refusal) => refusal.to_string(),
             Self::Overloaded => "Too many passwords are being checked. Try again in a moment.".into(),
             Self::TooManyWatches => "Too many watch events. End a watch, then try again.".into(),
-            Self::Store(StoreError::Unavailable { .. }) => {
+            Self::Store(StoreError::Unavailable { .. } | StoreError::InUse(_)) => {
                 "The store did not confirm in time. Repeat the call with the same request_id.".into()
             }
             Self::Contended => {

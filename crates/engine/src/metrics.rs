@@ -245,7 +245,7 @@ impl Verb {
         let fault = match answered {
             Ok(Ok(_)) => return,
             Err(Passed) => 0,
-            Ok(Err(StoreError::Unavailable { .. })) => 1,
+            Ok(Err(StoreError::Unavailable { .. } | StoreError::InUse(_))) => 1,
             Ok(Err(StoreError::Incomplete(_))) => 2,
             Ok(Err(StoreError::Unreadable(_))) => 3,
         };

@@ -163,6 +163,9 @@ pub enum StoreError {
         /// Whether the swap that failed may have been made all the same.
         may_have_happened: bool,
     },
+    /// Another process has the embedded store's file, of this name. It may pass.
+    #[error("the store is not available: another Twinlock process is using {0}")]
+    InUse(String),
     /// The store is not the one that was initialised, or only a part of it.
     #[error("the store is incomplete: {0}")]
     Incomplete(String),

@@ -62,8 +62,8 @@ impl Embedded {
     ///
     /// # Errors
     /// [`StoreError::Incomplete`] where there is a marker or a record already, or a file that is no
-    /// store; [`StoreError::Unavailable`] where the directory or the file cannot be written or another
-    /// process uses it.
+    /// store; [`StoreError::InUse`] where another process has the file; [`StoreError::Unavailable`] where the
+    /// directory or the file cannot be written.
     pub fn initialize(directory: &Path, marker: &[u8], clock: Clock) -> Result<Self, StoreError> {
         let store = Self::create(medium::new_file(directory)?, marker, clock)?;
         medium::sync_names(directory)?;
@@ -81,8 +81,8 @@ impl Embedded {
     ///
     /// # Errors
     /// [`StoreError::Incomplete`] where the file, its marker or one of its tables is missing, or where
-    /// it is something else; [`StoreError::Unavailable`] where it is damaged, not to be read or
-    /// written, or used by another process.
+    /// it is something else; [`StoreError::InUse`] where another process has the file;
+    /// [`StoreError::Unavailable`] where it is damaged, not to be read or written.
     pub fn open(directory: &Path, clock: Clock) -> Result<Self, StoreError> {
         Self::attach(medium::existing_file(directory)?, clock)
     }

@@ -4,7 +4,7 @@ use super::Findings;
 use crate::cli::Failure;
 use crate::cli::connection::{ConnectionArguments, DEFAULT_TIMEOUT};
 use crate::cli::progress::{self, Unit};
-use crate::config::{Config, Listen, StoreKind};
+use crate::config::{Config, Listen};
 use crate::dataset::{self, Dataset};
 use std::time::Duration;
 use twinlock_client::proto::ExamineRequest;
@@ -36,7 +36,7 @@ pub(super) async fn examine(
                 ask(config, connection, findings).await;
             }
         }
-        Err(error) if is_in_use(config, &error) => {
+        Err(error) if matches!(error.downcast_ref(), Some(StoreError::InUse(_))) => {
             let asked = format!("{name} is in use by a server, which is asked in its place");
             match ask(config, connection, findings).await {
                 true => findings.right("store", &asked),
@@ -45,13 +45,6 @@ pub(super) async fn examine(
         }
         Err(error) => findings.wrong("store", &format!("{name} cannot be opened: {error:#}")),
     }
-}
-
-/// Whether a server has the embedded store, so that nobody else can open it.
-fn is_in_use(config: &Config, error: &anyhow::Error) -> bool {
-    let cause = error.downcast_ref::<StoreError>().map(StoreError::to_string);
-    config.store.kind == StoreKind::Embedded
-        && cause.is_some_and(|cause| cause.contains("another Twinlock process is using"))
 }
 
 async fn examine_dataset(dataset: &Dataset, findings: &mut Findings) {

@@ -53,7 +53,7 @@ impl Fault {
             Self::Panicked => format!("{name}: reading or writing it panicked; it may be damaged"),
             Self::Storage(Redb::Corrupted(what)) => damaged(name, what),
             Self::Storage(Redb::DatabaseAlreadyOpen | Redb::LockProtocolMismatch) => {
-                format!("another Twinlock process is using {name}")
+                return StoreError::InUse(name.into());
             }
             Self::Storage(
                 error @ (Redb::TableDoesNotExist(_)

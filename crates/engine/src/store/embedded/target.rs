@@ -24,7 +24,8 @@ impl Embedded {
     /// Opens what a backup is to be restored to, whatever is there; it makes nothing yet.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] where another process uses the file, or it cannot be read or written;
+    /// [`StoreError::InUse`] where another process has the file; [`StoreError::Unavailable`] where it cannot
+    /// be read or written;
     /// [`StoreError::Incomplete`] where it is none of Twinlock's.
     pub fn restoring(directory: &Path) -> Result<Restoring, StoreError> {
         let path = directory.join(FILE_NAME);
