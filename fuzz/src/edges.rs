@@ -11,6 +11,7 @@ use std::time::Duration;
 use tonic::codegen::Service;
 use tonic::service::Routes;
 use twinlock::callers::Callers;
+use twinlock::context::Context;
 use twinlock::telemetry::Calls;
 use twinlock::{grpc, rest};
 use twinlock_core::{Policy, Timestamp};
@@ -47,14 +48,8 @@ impl Edges {
         let callers = Arc::new(Callers::new(&[]).expect("callers"));
         let calls = Arc::new(Calls::default());
         let deadline = Duration::from_secs(20);
-        let rest = rest::Context {
-            engine: engine.clone(),
-            callers: callers.clone(),
-            calls: calls.clone(),
-            deadline,
-        };
-        let context = grpc::Context { engine, callers, calls, deadline };
-        let routes = Routes::from(rest::router(rest))
+        let context = Context { engine, callers, calls, deadline };
+        let routes = Routes::from(rest::router(context.clone()))
             .add_service(grpc::two_step(context.clone()))
             .add_service(grpc::admin(context.clone()))
             .add_service(grpc::operator(context));

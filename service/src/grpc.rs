@@ -10,7 +10,8 @@ mod two_step;
 
 use crate::callers::{Caller, Callers, Peer, Stranger};
 use crate::config::Role;
-use crate::telemetry::{Calls, Counted};
+use crate::context::Context;
+use crate::telemetry::Counted;
 use admin::Admin;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -22,7 +23,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 use twinlock_engine::deadline::Deadline;
-use twinlock_engine::{Call, ClientContext, Engine};
+use twinlock_engine::{Call, ClientContext};
 use twinlock_proto::v1::admin_service_server::AdminServiceServer;
 use twinlock_proto::v1::operator_service_server::OperatorServiceServer;
 use twinlock_proto::v1::two_step_service_server::TwoStepServiceServer;
@@ -32,16 +33,6 @@ use two_step::TwoStep;
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// The most bytes of a request's metadata.
 pub const MAX_METADATA_BYTES: u32 = 16 * 1024;
-
-/// What every service needs.
-#[derive(Clone)]
-pub struct Context {
-    pub engine: Arc<Engine>,
-    pub callers: Arc<Callers>,
-    pub calls: Arc<Calls>,
-    /// The longest that a call may take.
-    pub deadline: Duration,
-}
 
 impl Context {
     /// Who calls and until when, apart from the request itself. A call that nobody was asked about is

@@ -4,6 +4,7 @@
 pub mod callers;
 pub mod cli;
 pub mod config;
+pub mod context;
 pub mod dataset;
 pub mod errors;
 pub mod events;

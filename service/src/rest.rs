@@ -13,9 +13,10 @@ mod route;
 mod time;
 mod two_step;
 
-use crate::callers::{Caller, Callers, Peer};
+use crate::callers::{Caller, Peer};
 use crate::config::Role;
-use crate::telemetry::{Calls, Outcome, Transport, UNKNOWN};
+use crate::context::Context;
+use crate::telemetry::{Outcome, Transport, UNKNOWN};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -27,114 +28,100 @@ use read::Asked;
 use route::{Found, Operation};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
 use tonic::{Code, Status};
 use twinlock_engine::deadline::Deadline;
-use twinlock_engine::{Call, ClientContext, Engine};
+use twinlock_engine::{Call, ClientContext};
 
 pub use route::{ROUTES, Route};
-
-/// What every call needs.
-#[derive(Clone)]
-pub struct Context {
-    pub engine: Arc<Engine>,
-    pub callers: Arc<Callers>,
-    pub calls: Arc<Calls>,
-    /// The longest that a call may take, the arrival of its body included.
-    pub deadline: Duration,
-}
 
 /// The edge, which takes whatever no service of gRPC does.
 pub fn router(context: Context) -> Router {
     Router::new().fallback(move |request: Request| {
         let context = context.clone();
-        async move { context.serve(request).await }
+        async move { serve(&context, request).await }
     })
 }
 
-impl Context {
-    async fn serve(&self, request: Request) -> Response {
-        let content_type = request.headers().get(CONTENT_TYPE);
-        if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-            let pending = self.calls.begin(Transport::Grpc, UNKNOWN, request.headers());
-            pending.end(Outcome::Code(Code::Unimplemented));
-            let status = Status::unimplemented("There is no such service.");
-            return status.into_http::<()>().map(|()| Body::empty());
+async fn serve(context: &Context, request: Request) -> Response {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        let pending = context.calls.begin(Transport::Grpc, UNKNOWN, request.headers());
+        pending.end(Outcome::Code(Code::Unimplemented));
+        let status = Status::unimplemented("There is no such service.");
+        return status.into_http::<()>().map(|()| Body::empty());
+    }
+    let found = route::find(request.method(), request.uri().path());
+    let method = found.as_ref().map_or(UNKNOWN, |found| found.operation.name());
+    let pending = context.calls.begin(Transport::Rest, method, request.headers());
+    let answered = pending.work(|| answer(context, found, request)).await;
+    pending.end(answered.as_ref().map_or_else(Failure::outcome, |_| Outcome::OK));
+    let mut response = answered.unwrap_or_else(Failure::into_response);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn answer(context: &Context, found: Result<Found, Failure>, request: Request) -> Answered {
+    let deadline = Deadline::after(context.deadline);
+    let (head, body) = request.into_parts();
+    read::check_size(&head.headers)?;
+    let Found { operation, user } = found?;
+    let Some(role) = operation.role() else { return Ok(json(openapi::document())) };
+    let peer = head.extensions.get::<Peer>();
+    let caller = context.callers.authenticate(&head.headers, peer, role)?;
+    let administrator = if operation.needs_administrator() {
+        Some(read::administrator(&head.headers)?)
+    } else {
+        None
+    };
+    let body = read::body(&head, body, deadline).await?;
+    let call = Call {
+        namespace: caller.namespace.clone(),
+        caller: caller.name.clone(),
+        client: ClientContext::default(),
+        deadline,
+        request_id: None,
+        actor: None,
+    };
+    let asked = Asked { call, user, administrator, body };
+    perform(context, operation, asked, caller, &head.headers).await
+}
+
+async fn perform(
+    context: &Context,
+    operation: Operation,
+    asked: Asked,
+    caller: Arc<Caller>,
+    headers: &HeaderMap,
+) -> Answered {
+    let engine = &context.engine;
+    match operation {
+        Operation::OpenApi => Ok(json(openapi::document())),
+        Operation::DescribeUser => two_step::describe_user(engine, asked).await,
+        Operation::Enroll => two_step::enroll(engine, asked).await,
+        Operation::ConfirmEnrollment => two_step::confirm_enrollment(engine, asked).await,
+        Operation::Unenroll => two_step::unenroll(engine, asked).await,
+        Operation::EvaluateLogin => two_step::evaluate_login(engine, asked).await,
+        Operation::Verify => two_step::verify(engine, asked).await,
+        Operation::Elevate => two_step::elevate(engine, asked).await,
+        Operation::CheckElevation => two_step::check_elevation(engine, asked).await,
+        Operation::DropElevation => two_step::drop_elevation(engine, asked).await,
+        Operation::RotateRecoveryKey => two_step::rotate_recovery_key(engine, asked).await,
+        Operation::AcknowledgeRecoveryKey => {
+            two_step::acknowledge_recovery_key(engine, asked).await
         }
-        let found = route::find(request.method(), request.uri().path());
-        let method = found.as_ref().map_or(UNKNOWN, |found| found.operation.name());
-        let pending = self.calls.begin(Transport::Rest, method, request.headers());
-        let answered = pending.work(|| self.answer(found, request)).await;
-        pending.end(answered.as_ref().map_or_else(Failure::outcome, |_| Outcome::OK));
-        let mut response = answered.unwrap_or_else(Failure::into_response);
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
-    }
-
-    async fn answer(&self, found: Result<Found, Failure>, request: Request) -> Answered {
-        let deadline = Deadline::after(self.deadline);
-        let (head, body) = request.into_parts();
-        read::check_size(&head.headers)?;
-        let Found { operation, user } = found?;
-        let Some(role) = operation.role() else { return Ok(json(openapi::document())) };
-        let peer = head.extensions.get::<Peer>();
-        let caller = self.callers.authenticate(&head.headers, peer, role)?;
-        let administrator = if operation.needs_administrator() {
-            Some(read::administrator(&head.headers)?)
-        } else {
-            None
-        };
-        let body = read::body(&head, body, deadline).await?;
-        let call = Call {
-            namespace: caller.namespace.clone(),
-            caller: caller.name.clone(),
-            client: ClientContext::default(),
-            deadline,
-            request_id: None,
-            actor: None,
-        };
-        let asked = Asked { call, user, administrator, body };
-        self.call(operation, asked, caller, &head.headers).await
-    }
-
-    async fn call(
-        &self,
-        operation: Operation,
-        asked: Asked,
-        caller: Arc<Caller>,
-        headers: &HeaderMap,
-    ) -> Answered {
-        let engine = &self.engine;
-        match operation {
-            Operation::OpenApi => Ok(json(openapi::document())),
-            Operation::DescribeUser => two_step::describe_user(engine, asked).await,
-            Operation::Enroll => two_step::enroll(engine, asked).await,
-            Operation::ConfirmEnrollment => two_step::confirm_enrollment(engine, asked).await,
-            Operation::Unenroll => two_step::unenroll(engine, asked).await,
-            Operation::EvaluateLogin => two_step::evaluate_login(engine, asked).await,
-            Operation::Verify => two_step::verify(engine, asked).await,
-            Operation::Elevate => two_step::elevate(engine, asked).await,
-            Operation::CheckElevation => two_step::check_elevation(engine, asked).await,
-            Operation::DropElevation => two_step::drop_elevation(engine, asked).await,
-            Operation::RotateRecoveryKey => two_step::rotate_recovery_key(engine, asked).await,
-            Operation::AcknowledgeRecoveryKey => {
-                two_step::acknowledge_recovery_key(engine, asked).await
-            }
-            Operation::SetPassword => two_step::set_password(engine, asked).await,
-            Operation::ClearPassword => two_step::clear_password(engine, asked).await,
-            Operation::UnenrollUser => admin::unenroll_user(engine, asked).await,
-            Operation::ClearBackoff => admin::clear_backoff(engine, asked).await,
-            Operation::ImportEnrollment => admin::import_enrollment(engine, asked).await,
-            Operation::WatchEvents => {
-                let revoked = self.callers.revoked(caller, Role::Admin);
-                events::watch(engine, asked, headers, revoked).await
-            }
+        Operation::SetPassword => two_step::set_password(engine, asked).await,
+        Operation::ClearPassword => two_step::clear_password(engine, asked).await,
+        Operation::UnenrollUser => admin::unenroll_user(engine, asked).await,
+        Operation::ClearBackoff => admin::clear_backoff(engine, asked).await,
+        Operation::ImportEnrollment => admin::import_enrollment(engine, asked).await,
+        Operation::WatchEvents => {
+            let revoked = context.callers.revoked(caller, Role::Admin);
+            events::watch(engine, asked, headers, revoked).await
         }
     }
 }
-
 /// How a call ends.
 type Answered = Result<Response, Failure>;
 

@@ -10,11 +10,11 @@ pub mod tls;
 
 use crate::callers::Callers;
 use crate::config::{self, Config, Source};
+use crate::context::Context;
 use crate::dataset;
 use crate::events::Telling;
-use crate::grpc::{self, Context};
 use crate::telemetry::{self, Metrics, Sent};
-use crate::{keyring, policy, rest};
+use crate::{grpc, keyring, policy, rest};
 use anyhow::{Context as _, Result};
 use certificate::Files;
 use listener::Listener;
@@ -89,13 +89,7 @@ pub async fn serve(
     let deadline = config.server.deadline;
     let calls = metrics.calls.clone();
     let context = Context { engine, callers, calls, deadline };
-    let rest = rest::Context {
-        engine: context.engine.clone(),
-        callers: context.callers.clone(),
-        calls: context.calls.clone(),
-        deadline,
-    };
-    let routes = Routes::from(rest::router(rest))
+    let routes = Routes::from(rest::router(context.clone()))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

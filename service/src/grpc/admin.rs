@@ -1,8 +1,9 @@
 //! `AdminService`: what an administrator of the product does to another user.
 
+use super::convert;
 use super::events::{self, Events};
 use super::parse::{Answer, OrRefuse, user, with};
-use super::{Context, convert};
+use crate::context::Context;
 use crate::input;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};

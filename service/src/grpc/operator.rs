@@ -7,7 +7,8 @@ mod long_work;
 mod reseal;
 
 use super::parse::{Answer, OrRefuse, user, with};
-use super::{Context, status};
+use super::status;
+use crate::context::Context;
 use long_work::Parts;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

@@ -1,7 +1,8 @@
 //! `TwoStepService`: parse every field, call the engine, write the answer.
 
+use super::convert;
 use super::parse::{Answer, OrRefuse, missing, session, user, with};
-use super::{Context, convert};
+use crate::context::Context;
 use crate::input;
 use tonic::{Request, Response};
 use twinlock_core::AccountName;

@@ -1,7 +1,7 @@
 //! A backup as a stream.
 
 use super::long_work::{self, Parts};
-use crate::grpc::Context;
+use crate::context::Context;
 use crate::grpc::parse::OrRefuse;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Status};

@@ -1,7 +1,8 @@
 //! An examination as a stream.
 
 use super::long_work::{self, Parts};
-use crate::grpc::{Context, convert};
+use crate::context::Context;
+use crate::grpc::convert;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Status};
 use twinlock_engine::clock;

@@ -1,7 +1,8 @@
 //! The keys of the keyring and what needs them, as a stream: to know it, every record must be looked at.
 
 use super::long_work::{self, Parts};
-use crate::grpc::{Context, status};
+use crate::context::Context;
+use crate::grpc::status;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};

@@ -1,7 +1,7 @@
 //! How far resealing is, as a stream.
 
 use super::long_work::{self, Parts};
-use crate::grpc::Context;
+use crate::context::Context;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
