@@ -277,3 +277,15 @@ fn issued(wire: &Wire) -> Option<Issued> {
     let created_at = Timestamp::from_millis(wire.recovery_key_created_at?);
     Some(Issued { key: RecoveryKey::parse(&wire.recovery_key).ok()?, created_at })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_redacted() {
+        let mut wire = Wire::default();
+        wire.recovery_key = "7K3QF-0ZV9M-T2WXA-4HJ6C-D8R1B".into();
+        assert_eq!(format!("{wire:?}"), "Wire(redacted)");
+    }
+}

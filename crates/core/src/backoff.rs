@@ -307,6 +307,18 @@ mod tests {
         assert_eq!(counter.succeeded().failed(now).without_only(own).failures, 1);
     }
 
+    /// Or a check that took long could take away what was counted after a success.
+    #[test]
+    fn a_failure_after_a_success_is_another_than_those_before_it() {
+        let now = Timestamp::from_secs(9);
+        let first = Counter::default().failed(now);
+        let own = first.last_charge();
+        let later = first.succeeded().failed(now);
+        assert_ne!(later.last_charge(), own);
+        assert_eq!(later.without(own).failures, 1);
+        assert_eq!(later.without_only(own).failures, 1);
+    }
+
     #[test]
     fn a_charge_takes_away_itself_and_those_before_it_alone() {
         let now = Timestamp::from_secs(9);

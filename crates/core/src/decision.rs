@@ -301,3 +301,23 @@ pub fn reused<T>(
     };
     Decision::failed(record, policy, now, factor, Refusal::RequestIdReused, event)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_told_after_the_failure_that_began_it_and_by_its_proof() {
+        let (policy, now) = (Policy::default(), Timestamp::from_secs(9));
+        let failed = |record| {
+            let event = EventKind::VerifyFailed.by(Method::RecoveryKey);
+            let refusal = Refusal::InvalidCode;
+            Decision::<()>::failed(record, &policy, now, Factor::Second, refusal, event)
+        };
+        let failure = EventKind::VerifyFailed.by(Method::RecoveryKey).because("INVALID_CODE");
+        let first = failed(Record::default());
+        assert_eq!(first.events, std::slice::from_ref(&failure), "the first is tolerated");
+        let block = EventKind::Blocked.by(Method::RecoveryKey).because("BACKOFF");
+        assert_eq!(failed(first.record.expect("it is counted")).events, [failure, block]);
+    }
+}

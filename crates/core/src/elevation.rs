@@ -166,3 +166,23 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_was_one_too_many_is_taken_away_and_nothing_else() {
+        let (policy, now) = (Policy::default(), Timestamp::from_secs(9));
+        let charge = |record| {
+            let charged = charge_password(record, &policy, now);
+            (charged.record.expect("it is counted"), charged.outcome.expect("its name"))
+        };
+        let before = Record { password: Some(Sealed(vec![7])), ..Record::default() };
+        let (once, _) = charge(before);
+        let (twice, second) = charge(once.clone());
+        let password_failures = twice.password_failures.without_only(second);
+        assert_eq!(password_failures.failures, 1);
+        assert_eq!(uncharge_password(twice, second), Record { password_failures, ..once });
+    }
+}
