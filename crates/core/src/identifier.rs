@@ -137,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn an_identifier_is_the_text_that_was_given() {
+        let text = " Alice \u{e9} -- ";
+        assert_eq!(UserId::parse(text).as_ref().map(UserId::as_str), Ok(text));
+        let text = " 0123456789 abcDEF~";
+        assert_eq!(RequestId::parse(text).as_ref().map(RequestId::as_str), Ok(text));
+    }
+
+    #[test]
     fn identifiers_refuse_the_empty_the_long_and_control_characters() {
         assert!(UserId::parse("").is_err());
         assert!(UserId::parse(&"a".repeat(255)).is_ok());

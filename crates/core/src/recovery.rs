@@ -56,11 +56,10 @@ impl RecoveryKey {
                 b'O' => b'0',
                 other => other,
             };
-            let value = ALPHABET.iter().position(|known| *known == symbol);
-            let Some(value) = value.filter(|_| count < SYMBOLS) else {
+            let Some(value) = ALPHABET.iter().position(|known| *known == symbol) else {
                 return Err(malformed);
             };
-            key.bits = key.bits << 5 | value as u128;
+            key.bits = (key.bits << 5) + value as u128;
             count += 1;
         }
         if count == SYMBOLS { Ok(key) } else { Err(malformed) }
