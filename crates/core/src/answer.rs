@@ -283,6 +283,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_is_kept_as_no_bytes() {
+        assert!(().to_bytes().is_empty());
+    }
+
+    #[test]
     fn what_is_kept_is_redacted() {
         let mut wire = Wire::default();
         wire.recovery_key = "7K3QF-0ZV9M-T2WXA-4HJ6C-D8R1B".into();

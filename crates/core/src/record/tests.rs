@@ -206,16 +206,66 @@ fn only_what_holds_nothing_lasting_expires() {
     let mut hard = policy.clone();
     hard.backoff.hard_limit = Some(100);
     assert_eq!(record.expires_at(&hard), None);
-    let keep: [fn(&mut Record); 3] = [
-        |record| record.password = Some(Sealed(vec![])),
-        |record| record.enforced_since = Some(Timestamp::default()),
-        |record| record.unenrolled_at = Some(Timestamp::default()),
-    ];
-    for keep in keep {
-        let mut record = record.clone();
-        keep(&mut record);
-        assert_eq!(record.expires_at(&policy), None);
+    for lasting in each_lasting_thing() {
+        let second_factor_failures = record.second_factor_failures;
+        let record = Record { second_factor_failures, ..lasting };
+        assert_eq!(record.expires_at(&policy), None, "{record:?}");
     }
+}
+
+#[test]
+fn whatever_is_kept_makes_a_user_known_but_not_the_answers_to_requests() {
+    assert!(!Record::default().is_known());
+    for record in each_lasting_thing().into_iter().chain(each_passing_thing()) {
+        assert!(record.is_known(), "{record:?}");
+    }
+    let receipts = vec![Receipt {
+        id: Digest([1; 16]),
+        request: Digest([2; 16]),
+        at: Timestamp::from_secs(9),
+        kept: Kept::InvalidCode,
+    }];
+    assert!(!Record { receipts, ..Record::default() }.is_known());
+}
+
+/// Records of one thing each, which keeps them.
+fn each_lasting_thing() -> [Record; 6] {
+    let (now, sealed) = (Timestamp::from_secs(9), Sealed(vec![7]));
+    let authenticator = Authenticator {
+        secret: sealed.clone(),
+        parameters: Parameters::default(),
+        last_step: None,
+        enrolled_at: now,
+    };
+    let recovery = Recovery { hash: sealed.clone(), created_at: now, acknowledged: true };
+    [
+        Record { authenticator: Some(authenticator), ..Record::default() },
+        Record { recovery: Some(recovery), ..Record::default() },
+        Record { password: Some(sealed), ..Record::default() },
+        Record { enforced_since: Some(now), ..Record::default() },
+        Record { unenrolled_at: Some(now), ..Record::default() },
+        Record { later: Later(b"\x58\x01".to_vec()), ..Record::default() },
+    ]
+}
+
+/// Records of one thing each, which lapses.
+fn each_passing_thing() -> [Record; 4] {
+    let now = Timestamp::from_secs(9);
+    let pending = Pending {
+        secret: Sealed(vec![7]),
+        parameters: Parameters::default(),
+        session: Digest([1; 16]),
+        ground: Method::Password,
+        begun_at: now,
+    };
+    let failed = Counter::default().failed(now);
+    let elevation = Elevation { session: Digest([1; 16]), method: Method::Asserted, at: now };
+    [
+        Record { pending: Some(pending), ..Record::default() },
+        Record { second_factor_failures: failed, ..Record::default() },
+        Record { password_failures: failed, ..Record::default() },
+        Record { elevations: vec![elevation], ..Record::default() },
+    ]
 }
 
 #[test]
