@@ -5,6 +5,9 @@ use super::until;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use twinlock_tests::redis::{Program, Server as Redis};
 use twinlock_tests::{Options, Server, User, reason};
 
@@ -62,6 +65,42 @@ async fn a_clock_that_is_off_and_a_store_that_is_lost_show() {
     // A restart would mend nothing.
     let probe = server.probe("/livez");
     assert!(probe.starts_with("HTTP/1.1 200") && probe.ends_with("ok\n"), "{probe}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_goes_away_under_load_is_logged_at_once_and_not_for_every_call() {
+    let mut redis = Redis::start(Program::Redis, &[]);
+    let server = Server::start(Options::default().over_redis(&redis.url()));
+    let client = server.client().await;
+    let user = User::enroll(&mut client.clone(), "ann").await;
+    redis.kill();
+    let begun = Instant::now();
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let (mut client, request) = (client.clone(), user.verify(user.code(0)));
+        calls.spawn(async move {
+            let mut failed = 0;
+            while begun.elapsed() < Duration::from_secs(3) {
+                let gone = client.verify(request.clone()).await.expect_err("no store");
+                assert_eq!(reason(&gone), "STORE_UNAVAILABLE");
+                failed += 1;
+            }
+            failed
+        });
+    }
+    let lines = || {
+        let log = server.log();
+        log.lines().filter(|line| line.contains("a call failed at the store")).count()
+    };
+    while lines() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(2), "no line: {}", server.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let failed: usize = calls.join_all().await.into_iter().sum();
+    assert!(failed >= 200, "no load: {failed}");
+    assert_eq!(lines(), 1, "of {failed}: {}", server.log());
+    let all = server.log().lines().count();
+    assert!(all < 40, "{failed} calls: {}", server.log());
 }
 
 #[tokio::test]
