@@ -26,6 +26,8 @@ const FACTORS: [&str; 2] = ["second_factor", "password"];
 const WAITS: [Reason; 2] = [Reason::Backoff, Reason::Locked];
 /// Why a store did not answer.
 const FAULTS: [&str; 4] = ["timeout", "unavailable", "incomplete", "unreadable"];
+/// In the place of an offset where there is none yet: none is as large.
+const NOT_COMPARED: i64 = i64::MIN;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -64,7 +66,7 @@ pub struct Metrics {
     /// Swaps of a record.
     pub swap: Verb,
     clock: Clock,
-    /// In milliseconds.
+    /// In milliseconds, or [`NOT_COMPARED`].
     clock_offset: AtomicI64,
 }
 
@@ -164,11 +166,12 @@ impl Metrics {
         rows(FACTORS, WAITS.map(Reason::as_str), &self.refused_in_blocks)
     }
 
-    /// By how many seconds the store's clock was ahead of the machine's at the last load. The way of the
-    /// answer is part of it.
-    pub fn clock_offset(&self) -> f64 {
+    /// By how many seconds the store's clock was ahead of the machine's at the last load; `None` before the
+    /// first. The way of the answer is part of it.
+    pub fn clock_offset(&self) -> Option<f64> {
         let millis = self.clock_offset.load(Ordering::Relaxed);
-        Duration::from_millis(millis.unsigned_abs()).as_secs_f64() * millis.signum() as f64
+        let seconds = Duration::from_millis(millis.unsigned_abs()).as_secs_f64();
+        (millis != NOT_COMPARED).then_some(seconds * millis.signum() as f64)
     }
 
     /// Counts what happened. The first event of a decision tells of the proof, where there was one; those
@@ -219,7 +222,7 @@ impl Default for Metrics {
             load: Verb::default(),
             swap: Verb::default(),
             clock: clock::system(),
-            clock_offset: AtomicI64::default(),
+            clock_offset: AtomicI64::new(NOT_COMPARED),
         }
     }
 }
@@ -377,9 +380,10 @@ mod tests {
             clock: std::sync::Arc::new(|| Timestamp::from_secs(100)),
             ..Default::default()
         };
+        assert_eq!(metrics.clock_offset(), None, "nothing was loaded");
         for (store, offset) in [(102, 2.0), (98, -2.0), (100, 0.0)] {
             metrics.compare_clocks(Timestamp::from_secs(store));
-            assert_eq!(metrics.clock_offset(), offset);
+            assert_eq!(metrics.clock_offset(), Some(offset));
         }
     }
 }

@@ -261,7 +261,7 @@ impl Metrics {
         page.gauge(
             "twinlock_clock_offset_seconds",
             "By how much the store's clock was ahead of the machine's at the last load.",
-            Some(metrics.clock_offset()),
+            metrics.clock_offset(),
         )
     }
 
