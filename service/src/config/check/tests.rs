@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Listen, Role};
+use crate::config::{Caller, Listen, Role};
 
 const TOKEN_SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
