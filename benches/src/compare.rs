@@ -29,7 +29,7 @@ impl Length {
         many: Duration::from_millis(1_500),
         one: Duration::from_millis(800),
         rounds: 9,
-        users: 150_000,
+        users: 400_000,
         starts: 7,
     };
     /// Under 2.
@@ -37,7 +37,7 @@ impl Length {
         many: Duration::from_millis(300),
         one: Duration::from_millis(100),
         rounds: 7,
-        users: 60_000,
+        users: 200_000,
         starts: 3,
     };
 }

@@ -32,7 +32,7 @@ pub struct Telling {
 
 impl Telling {
     /// Begins to tell, as the configuration says. Over Redis, all replicas share a log.
-    pub async fn start(config: &Config, shared: Option<Arc<dyn SharedLog>>) -> Result<Self> {
+    pub fn start(config: &Config, shared: Option<Arc<dyn SharedLog>>) -> Result<Self> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         let (mut trail, mut webhook) = (None, None);
         if let Some(path) = &config.audit.path {
@@ -45,7 +45,7 @@ impl Telling {
             webhook = Some(started);
         }
         let reopening = tokio::spawn(reopen_on_hangup(trail.clone())?);
-        let events = Events::start(clock::system(), shared, sinks).await;
+        let events = Events::start(clock::system(), shared, sinks);
         Ok(Self { events, trail, reopening, webhook })
     }
 

@@ -62,7 +62,7 @@ pub async fn serve(
     };
     let (store, shared_log, keyring) = (dataset.store(), dataset.shared_log(), dataset.keyring);
     let hasher = policy::hasher(&config.argon2)?;
-    let telling = Telling::start(config, shared_log).await?;
+    let telling = Telling::start(config, shared_log)?;
     let events = telling.events.clone();
     let engine = Engine::new(store.clone(), keyring, hasher, policy::policy(config)?);
     let engine = Arc::new(engine.telling(events.clone()));

@@ -21,10 +21,10 @@ use ring::Ring;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch as news};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use twinlock_core::decision::EventKind;
 use twinlock_core::record::Method;
 use twinlock_core::{Malformed, Namespace, Timestamp, UserId};
@@ -168,6 +168,8 @@ struct Hub {
     news: news::Sender<bool>,
     watchers: Arc<Semaphore>,
     shared: Option<Arc<dyn SharedLog>>,
+    /// Whoever reads the shared log while somebody watches.
+    following: tokio::sync::Mutex<Weak<Following>>,
     told: AtomicU64,
     dropped: AtomicU64,
     not_shared: AtomicU64,
@@ -178,32 +180,34 @@ struct Hub {
 struct Ending {
     finish: oneshot::Sender<()>,
     pipeline: JoinHandle<()>,
-    follower: Option<JoinHandle<()>>,
+}
+
+/// A task that fills the ring from the shared log; it ends when the last watch does.
+struct Following(AbortHandle);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Events {
     /// Starts to pass events on. Without a shared log, the events are those of this process alone, and
     /// their ids follow the clock.
-    pub async fn start(
+    pub fn start(
         clock: Clock,
         shared: Option<Arc<dyn SharedLog>>,
         sinks: Vec<Box<dyn Sink>>,
     ) -> Self {
         // Without a shared log, what came before this process is not kept.
-        let mut begin = EventId { millis: clock().as_millis(), sequence: 0 };
-        if let Some(shared) = &shared {
-            match shared.ends().await {
-                Ok(Some((_, newest))) => begin = newest,
-                Ok(None) => begin = EventId::default(),
-                Err(cause) => tracing::warn!("the shared log of events cannot be read: {cause}"),
-            }
-        }
+        let begin = EventId { millis: clock().as_millis(), sequence: 0 };
         let hub = Arc::new(Hub {
             clock,
             ring: Mutex::new(Ring::new(RING, begin)),
             news: news::channel(false).0,
             watchers: Arc::new(Semaphore::new(WATCHERS)),
             shared,
+            following: tokio::sync::Mutex::default(),
             told: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             not_shared: AtomicU64::new(0),
@@ -213,9 +217,7 @@ impl Events {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (finish, finished) = oneshot::channel();
         let pipeline = tokio::spawn(pipeline::run(hub.clone(), waiting, finished, sinks));
-        let follower =
-            hub.shared.clone().map(|log| tokio::spawn(pipeline::follow(hub.clone(), log)));
-        let ending = Ending { finish, pipeline, follower };
+        let ending = Ending { finish, pipeline };
         Self { hub, queue, ending: Arc::new(Mutex::new(Some(ending))) }
     }
 
@@ -253,14 +255,11 @@ impl Events {
     pub async fn finish(&self, limit: Duration) {
         self.end_watches();
         let ending = lock(&self.ending).take();
-        let Some(Ending { finish, mut pipeline, follower }) = ending else { return };
+        let Some(Ending { finish, mut pipeline }) = ending else { return };
         let _ = finish.send(());
         if tokio::time::timeout(limit, &mut pipeline).await.is_err() {
             pipeline.abort();
             tracing::error!("the last events could not be passed on in time");
-        }
-        if let Some(follower) = follower {
-            follower.abort();
         }
     }
 
@@ -283,6 +282,21 @@ impl Events {
 impl Hub {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         lock(&self.ring)
+    }
+
+    /// Fills the ring from the shared log, beginning with what comes next, for as long as what is returned
+    /// lives: where nobody watches, the log is not read.
+    async fn follow(self: &Arc<Self>, log: &Arc<dyn SharedLog>) -> Result<Arc<Following>, String> {
+        let mut following = self.following.lock().await;
+        if let Some(present) = following.upgrade() {
+            return Ok(present);
+        }
+        let begin = log.ends().await?.map(|(_, newest)| newest).unwrap_or_default();
+        *self.ring() = Ring::new(RING, begin);
+        let task = tokio::spawn(pipeline::follow(self.clone(), log.clone()));
+        let begun = Arc::new(Following(task.abort_handle()));
+        *following = Arc::downgrade(&begun);
+        Ok(begun)
     }
 
     /// Lets watchers see events.

@@ -7,7 +7,6 @@ use crate::{dataset, keyring, serve};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::runtime::Runtime;
 
 /// The commands of whoever runs Twinlock.
 #[derive(Debug, Subcommand)]
@@ -93,22 +92,25 @@ fn serve(arguments: ServeArguments) -> ExitCode {
     done(start(&loaded, config.source()))
 }
 
+/// Serves on one thread; passwords are hashed, files written and spans sent on others.
+///
+/// All that is ready is done in turn, so what many calls write to one socket leaves in one piece. Threads that
+/// take work from each other write each call's by itself, and two of them do no more than this one at half the
+/// cost. Who needs more than it can do runs more servers.
 fn start(loaded: &Loaded, source: Source) -> anyhow::Result<()> {
-    let runtime = Runtime::new()?;
-    let traces = {
-        let _within = runtime.enter();
-        telemetry::start_log(&loaded.config.telemetry)?
-    };
-    for warning in loaded.config.warnings() {
-        tracing::warn!("{warning}");
-    }
-    let spans = traces.as_ref().map(Traces::sent);
-    let served = serve::serve(&loaded.config, loaded.nothing_configured, source, spans);
-    let served = runtime.block_on(served);
-    if let Some(traces) = traces {
-        traces.finish();
-    }
-    served
+    run_to_end(async {
+        let traces = telemetry::start_log(&loaded.config.telemetry)?;
+        for warning in loaded.config.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let spans = traces.as_ref().map(Traces::sent);
+        let served = serve::serve(&loaded.config, loaded.nothing_configured, source, spans).await;
+        if let Some(traces) = traces {
+            // The last spans are sent by this runtime, which must go on meanwhile.
+            tokio::task::spawn_blocking(|| traces.finish()).await?;
+        }
+        served
+    })
 }
 
 fn init(arguments: &InitArguments) -> ExitCode {
@@ -129,7 +131,7 @@ fn init(arguments: &InitArguments) -> ExitCode {
     }))
 }
 
-/// Runs what waits for the store, in a command that does nothing else.
+/// Runs a command's work on this thread.
 pub(super) fn run_to_end<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }

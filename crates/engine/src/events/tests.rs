@@ -59,7 +59,7 @@ fn ids_rise_even_where_the_clock_does_not() {
 
 #[tokio::test]
 async fn a_watcher_sees_its_namespace_in_order_and_nothing_else() {
-    let events = Events::start(clock(), None, Vec::new()).await;
+    let events = Events::start(clock(), None, Vec::new());
     let mut watch = watch(&events, None).await;
     for n in 0..600 {
         events.tell(occurrence("default", &n.to_string(), 2000));
@@ -71,7 +71,7 @@ async fn a_watcher_sees_its_namespace_in_order_and_nothing_else() {
 
 #[tokio::test]
 async fn who_comes_back_misses_nothing_that_is_kept_and_learns_of_what_is_not() {
-    let events = Events::start(clock(), None, Vec::new()).await;
+    let events = Events::start(clock(), None, Vec::new());
     let mut first = watch(&events, None).await;
     for n in 0..5 {
         events.tell(occurrence("default", &n.to_string(), 2000 + n));
@@ -91,7 +91,7 @@ async fn who_comes_back_misses_nothing_that_is_kept_and_learns_of_what_is_not() 
 
 #[tokio::test]
 async fn who_falls_behind_the_ring_is_told_so() {
-    let events = Events::start(clock(), None, Vec::new()).await;
+    let events = Events::start(clock(), None, Vec::new());
     let mut slow = watch(&events, None).await;
     let mut quick = watch(&events, None).await;
     for batch in 0..RING as u64 / 100 + 1 {
@@ -105,7 +105,7 @@ async fn who_falls_behind_the_ring_is_told_so() {
 
 #[tokio::test]
 async fn watches_end_when_the_process_does_and_are_bounded() {
-    let events = Events::start(clock(), None, Vec::new()).await;
+    let events = Events::start(clock(), None, Vec::new());
     let mut watches = Vec::new();
     for _ in 0..WATCHERS {
         watches.push(watch(&events, None).await);
@@ -133,7 +133,7 @@ impl Sink for Stuck {
 async fn what_does_not_fit_is_dropped_and_counted_and_nobody_waits() {
     let (go, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let stuck = Box::new(Stuck(go.clone(), taken.clone()));
-    let events = Events::start(clock(), None, vec![stuck]).await;
+    let events = Events::start(clock(), None, vec![stuck]);
     let all = QUEUE as u64 * 2;
     for n in 0..all {
         events.tell(occurrence("default", "alice", n));
@@ -204,7 +204,7 @@ async fn a_shared_log_shows_what_every_process_told_and_what_was_before_this_one
     for n in 0..700 {
         log.append(&[occurrence("default", &format!("before-{n}"), 10 + n)]).await;
     }
-    let events = Events::start(clock(), Some(log.clone()), Vec::new()).await;
+    let events = Events::start(clock(), Some(log.clone()), Vec::new());
     let mut late = watch(&events, Some("10-0")).await;
     assert!(late.is_complete());
     let mut now = watch(&events, None).await;
@@ -222,7 +222,7 @@ async fn a_shared_log_shows_what_every_process_told_and_what_was_before_this_one
 async fn what_the_shared_log_does_not_take_is_still_told_to_the_audit_trail() {
     let (log, heard) = (Arc::new(Fake::default()), Heard::default());
     log.is_broken.store(true, Ordering::Relaxed);
-    let events = Events::start(clock(), Some(log.clone()), vec![Box::new(heard.clone())]).await;
+    let events = Events::start(clock(), Some(log.clone()), vec![Box::new(heard.clone())]);
     events.tell(occurrence("default", "alice", 2000));
     events.tell(occurrence("default", "alice", 2000));
     events.finish(Duration::from_secs(10)).await;

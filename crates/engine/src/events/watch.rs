@@ -1,7 +1,7 @@
 //! One who watches events.
 
 use super::ring::After;
-use super::{Event, EventId, Hub, SharedLog};
+use super::{Event, EventId, Following, Hub, SharedLog};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, watch as news};
 use twinlock_core::Namespace;
@@ -18,6 +18,8 @@ pub struct Watch {
     /// The log to read from until what the ring holds is reached.
     history: Option<Arc<dyn SharedLog>>,
     is_complete: bool,
+    /// Held while this lives, where there is a shared log.
+    _following: Option<Arc<Following>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -43,6 +45,10 @@ impl Watch {
     ) -> Result<Option<Self>, String> {
         let Ok(place) = hub.watchers.clone().try_acquire_owned() else { return Ok(None) };
         let news = hub.news.subscribe();
+        let _following = match &hub.shared {
+            Some(log) => Some(hub.follow(log).await?),
+            None => None,
+        };
         let (floor, last) = {
             let ring = hub.ring();
             (ring.floor(), ring.last())
@@ -60,7 +66,7 @@ impl Watch {
             _ => {}
         }
         let _place = place;
-        Ok(Some(Self { hub, namespace, news, after, history, is_complete, _place }))
+        Ok(Some(Self { hub, namespace, news, after, history, is_complete, _following, _place }))
     }
 
     /// Whether everything after the event that was asked for is still kept.
