@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import twinlock
 import uvloop
 from twinlock import (
     AsyncClient,
@@ -103,6 +104,33 @@ async def test_a_cancelled_call_leaves_no_answer_to_the_next(client: Client, add
             assert answer.enrolled is known
 
         await asyncio.gather(*(ask(number) for number in range(400)))
+
+
+async def test_calls_that_wait_for_their_turn_get_their_own_answers_or_never_start(
+    client: Client, address: str
+) -> None:
+    user = User(client)
+    async with AsyncClient(address) as awaited:
+        asked = [user.user_id if number % 2 else f"nobody-{number}" for number in range(200)]
+        calls = [asyncio.create_task(awaited.describe_user(user_id=name)) for name in asked]
+        # All have begun, and most of them wait.
+        await asyncio.sleep(0)
+        for call in calls[100:]:
+            call.cancel()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [getattr(end, "enrolled", end) for end in ends[:100]] == [False, True] * 50
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends[100:])
+        # The turns go on.
+        assert (await awaited.describe_user(user_id=user.user_id)).enrolled
+
+
+async def test_a_client_that_is_closed_leaves_no_call_waiting_for_its_turn(address: str) -> None:
+    awaited = AsyncClient(address)
+    calls = [asyncio.create_task(awaited.describe_user(user_id="nobody")) for _ in range(200)]
+    await asyncio.sleep(0)
+    await awaited.close()
+    ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+    assert all(isinstance(end, (TwinlockError, twinlock.User)) for end in ends)
 
 
 async def test_a_thousand_calls_at_once_never_hold_the_loop_up(address: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from . import _answers as answers
@@ -27,18 +28,61 @@ from ._results import (
 
 T = TypeVar("T")
 
-_mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, _native.Mailbox] = WeakKeyDictionary()
+#: How many calls start in one turn of an event loop. To start one takes some microseconds of its thread: a
+#: thousand at once would hold up everything else for too long.
+_STARTS = 16
+
+
+class _Turns:
+    """Where the answers to one event loop arrive, and whose call may start when: first come, first served."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # It must not keep the loop, by which it is known.
+        self._mailbox = _native.Mailbox()
+        self._left = _STARTS
+        self._is_over = True
+        self._waiting: deque[tuple[_native.Call[Any], asyncio.Future[Any]]] = deque()
+        loop.add_reader(self._mailbox.fileno(), self._mailbox.deliver)
+
+    def start(self, call: _native.Call[T], future: asyncio.Future[T]) -> None:
+        if self._left == 0 or self._waiting:
+            self._waiting.append((call, future))
+            return
+        call.start(self._mailbox, future)
+        self._take()
+
+    def _take(self) -> None:
+        self._left -= 1
+        if self._is_over:
+            self._is_over = False
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        self._left = _STARTS
+        self._is_over = True
+        while self._left > 0 and self._waiting:
+            call, future = self._waiting.popleft()
+            # Who gave up meanwhile needs no call.
+            if future.done():
+                continue
+            self._take()
+            try:
+                call.start(self._mailbox, future)
+            except Exception as error:
+                future.set_exception(error)
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
 
 async def _answer(call: _native.Call[T]) -> T:
     """Sends a call and waits for the answer. Cancelling the task gives the call up."""
     loop = asyncio.get_running_loop()
-    mailbox = _mailboxes.get(loop)
-    if mailbox is None:
-        mailbox = _mailboxes[loop] = _native.Mailbox()
-        loop.add_reader(mailbox.fileno(), mailbox.deliver)
+    turns = _turns.get(loop)
+    if turns is None:
+        turns = _turns[loop] = _Turns(loop)
     future: asyncio.Future[T] = loop.create_future()
-    call.start(mailbox, future)
+    turns.start(call, future)
     try:
         return await future
     finally:
