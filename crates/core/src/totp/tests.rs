@@ -320,6 +320,18 @@ fn the_defaults_are_what_every_app_supports() {
 }
 
 #[test]
+fn secrets_are_the_same_only_where_every_bit_is() {
+    let bytes = [0x5a; 20];
+    assert_eq!(Secret::generate(bytes), Secret::from_bytes(&bytes).unwrap());
+    for bit in 0..160 {
+        let mut other = bytes;
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert_ne!(Secret::generate(bytes), Secret::generate(other), "bit {bit}");
+    }
+    assert_ne!(Secret::generate(bytes), Secret::from_bytes(&[0x5a; 21]).unwrap());
+}
+
+#[test]
 fn secrets_and_codes_are_redacted() {
     let secret = rfc_secret(20);
     let code = TotpCode::parse("123456").unwrap();
