@@ -4,9 +4,7 @@ import shutil
 
 import pytest
 
-from chart import NAMESPACE, ROOT, helm
-from cluster import Cluster
-from pods import Redis, keyring
+from chart import ROOT, helm
 
 
 @pytest.fixture(scope="session")
@@ -17,17 +15,3 @@ def example(tmp_path_factory):
     shutil.copytree(ROOT / "examples/helm-sidecar", copy / "examples/helm-sidecar", ignore=shutil.ignore_patterns("charts"))
     helm("helm4", "dependency", "update", copy / "examples/helm-sidecar")
     return copy / "examples/helm-sidecar"
-
-
-@pytest.fixture
-def cluster():
-    with Cluster(NAMESPACE) as cluster:
-        cluster.secret("twinlock-keyring", keyring_toml=keyring())
-        yield cluster
-
-
-@pytest.fixture
-def redis(cluster):
-    redis = Redis(cluster)
-    yield redis
-    redis.stop()

@@ -1,27 +1,158 @@
-"""The service of the chart, run: each pod a set of processes with its own address, files and user."""
+"""What the chart renders, run: each pod a set of processes with its own address, files and user."""
 
+import base64
 import concurrent.futures
+import functools
 import hashlib
+import hmac
+import http.client
 import itertools
 import json
 import os
+import re
 import secrets
+import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
+import tomllib
+import urllib.request
 from pathlib import Path
 
 import grpc
+import pytest
 
-from chart import BINARY, NAMESPACE, ROOT, TOOLS, find, render
-from cluster import GATEWAY, wait_until
-from pods import (
-    OPEN, Redis, assert_no_crashes, enroll, failure, initialize, install, run_scenarios, scenarios_by_settings, tempfile_directory,
-    totp, values,
-)
+from chart import BINARY, NAMESPACE, ROOT, TOOLS, VALUES, find, render
+from cluster import GATEWAY, Cluster, wait_until
 
+SCENARIOS = ROOT / "tests/scenarios"
 SERVICE = f"twinlock.{NAMESPACE}.svc"
+# Without callers, behind what authenticates: the scenarios call in all roles.
+OPEN = {"insecure": True, "tls": {"existingSecret": ""}, "config": {"caller": []}, "preStopSeconds": 2}
+
+
+@pytest.fixture
+def cluster():
+    with Cluster(NAMESPACE) as cluster:
+        cluster.secret("twinlock-keyring", keyring_toml=keyring())
+        yield cluster
+
+
+def keyring():
+    """A keyring, made by the command that docs/kubernetes.md shows."""
+    with tempfile_directory() as directory:
+        subprocess.run([BINARY, "keys", "generate", "--set", "keyring.file=keyring.toml"], cwd=directory, check=True, capture_output=True)
+        return Path(directory, "keyring.toml").read_text()
+
+
+def tempfile_directory():
+    import tempfile
+
+    return tempfile.TemporaryDirectory()
+
+
+class Redis:
+    """A real Redis, at the name `redis` of the pods."""
+
+    ports = itertools.count(6400)
+
+    def __init__(self, cluster, *arguments, password=""):
+        self.port, self.password = next(self.ports), password
+        self.directory = cluster.directory / f"redis-{self.port}"
+        self.directory.mkdir()
+        self.arguments = arguments
+        cluster.name_host("redis", GATEWAY)
+        self.start()
+
+    @property
+    def url(self):
+        return f"redis://redis:{self.port}"
+
+    def start(self):
+        command = [
+            "redis-server", "--bind", GATEWAY, "--port", str(self.port), "--protected-mode", "no", "--dir", self.directory,
+            "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", *self.arguments,
+        ]
+        self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+        wait_until(lambda: self.ask("PING") == "PONG", "Redis answers")
+
+    def ask(self, *words):
+        command = ["redis-cli", "-h", GATEWAY, "-p", str(self.port), *words]
+        environment = {**os.environ, **({"REDISCLI_AUTH": self.password} if self.password else {})}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def redis(cluster):
+    redis = Redis(cluster)
+    yield redis
+    redis.stop()
+
+
+def values(name):
+    return VALUES / f"{name}.yaml"
+
+
+def initialize(cluster, *files, values, **options):
+    """Runs the Job that makes the dataset; no server runs beside it."""
+    manifests = render(*files, values={**values, "initialize": True}, **options)
+    cluster.apply([it for it in manifests if it["kind"] in ("ConfigMap", "PersistentVolumeClaim")])
+    for it in manifests:
+        assert it["kind"] not in ("Deployment", "StatefulSet") or it["spec"]["replicas"] == 0
+    return cluster.job(find(manifests, "Job"))
+
+
+def install(cluster, *files, values, **options):
+    status, log = initialize(cluster, *files, values=values, **options)
+    assert status == 0, log
+    manifests = render(*files, values=values, **options)
+    cluster.apply(manifests)
+    return manifests
+
+
+def scenarios_by_settings():
+    """The names of the scenarios that need no restart, by the settings that they are for."""
+    groups = {}
+    for file in sorted(SCENARIOS.glob("*.toml")):
+        scenario = tomllib.loads(file.read_text())
+        if not any("restart" in step for step in scenario["step"]):
+            groups.setdefault(json.dumps(scenario.get("settings", {})), []).append(file.stem)
+    return groups
+
+
+@functools.cache
+def scenarios_program():
+    """The program that runs scenarios, built where it is not yet."""
+    built = subprocess.run(
+        ["cargo", "test", "--locked", "-q", "-p", "twinlock-tests", "--test", "scenarios", "--no-run", "--message-format", "json"],
+        cwd=ROOT, capture_output=True, text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    return next(it["executable"] for it in messages if it.get("executable") and it["target"]["name"] == "scenarios")
+
+
+def run_scenarios(addresses, inside=()):
+    """Runs scenarios against these servers; gives how many ran."""
+    program = scenarios_program()
+    with tempfile_directory() as directory:
+        file = Path(directory, "servers.toml")
+        file.write_text("".join(f'"{name}" = "{address}"\n' for name, address in addresses.items()))
+        done = subprocess.run(
+            [*inside, "env", f"TWINLOCK_TEST_SERVERS={file}", program], cwd=ROOT / "tests", capture_output=True, text=True,
+        )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    passed = int(re.search(r"(\d+) passed; 0 failed", done.stdout)[1])
+    assert passed >= len(addresses)
+    return passed
 
 
 def test_the_service_passes_the_scenarios(cluster, redis):
@@ -48,6 +179,92 @@ def test_the_service_passes_the_scenarios(cluster, redis):
             addresses.update(served.result())
     print("scenarios through the service:", run_scenarios(addresses))
     assert_no_crashes(cluster)
+
+
+DEFAULTS = [name for settings, names in scenarios_by_settings().items() if settings == "{}" for name in names]
+
+
+def test_the_embedded_server_passes_the_scenarios_and_keeps_its_users(cluster):
+    own = {**OPEN}
+    manifests = install(cluster, values("embedded"), values=own)
+    address = f"http://{cluster.services['twinlock'].address}:6238"
+    run_scenarios({name: address for name in DEFAULTS})
+    assert status(address, "keeper")["enrolled"] is False
+    enroll(address, "keeper")
+    # Another pod on the same volume, as after an upgrade.
+    cluster.apply(manifests)
+    assert status(address, "keeper")["enrolled"] is True
+    # A second initialization touches nothing.
+    cluster.of("twinlock")[0].delete()
+    wait_until(lambda: not cluster.pods, "the server has ended")
+    code, log = initialize(cluster, values("embedded"), values=own)
+    assert code != 0 and "There is a store" in log
+    cluster.apply(manifests)
+    assert status(address, "keeper")["enrolled"] is True
+
+
+@pytest.mark.parametrize("address", ["socket", "loopback"])
+@pytest.mark.parametrize("native", [True, False], ids=["native", "ordinary"])
+def test_the_sidecar_serves_the_application_beside_it(cluster, redis, example, address, native):
+    own = {"sidecar": {"address": address, "native": native}, "store": {"redis": {"urls": [redis.url]}}, "preStopSeconds": 1}
+    code, log = initialize(cluster, values("sidecar"), values=own)
+    assert code == 0, log
+    manifests = render(chart=example, release="shop", values={"replicaCount": 2, "twinlock": own})
+    deployment = find(manifests, "Deployment")
+    deployment["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    cluster.apply(manifests)
+    pods = cluster.of("shop")
+    assert len(pods) == 2
+    # Both applications ask their own sidecar about one user, over one Redis.
+    first, second = [f"http://{pod.address}:8080/login?user=alice" for pod in pods]
+    assert get(first) == (200, {"decision": "DECISION_ALLOW", "reason": "NOT_ENROLLED", "notify": False, "remindRecoveryKey": False})
+    twinlock = next(it for it in pods[0].containers if it.name == "twinlock")
+    shop = next(it for it in pods[0].containers if it.name == "shop")
+    where = shop.environment["TWINLOCK_ADDRESS"]
+    assert where == ("unix:/run/twinlock/twinlock.sock" if address == "socket" else "http://127.0.0.1:6238")
+    enrolled = subprocess.run(
+        twinlock.within(["/twinlock", "smoke-test", "--address", where]), capture_output=True, text=True,
+    )
+    assert enrolled.returncode == 0, enrolled.stderr
+    assert get(second)[0] == 200
+    # From outside the pod nothing of it can be reached.
+    for port in (6238, 9238):
+        with pytest.raises(OSError):
+            socket.create_connection((pods[0].address, port), timeout=0.5)
+    # Scenarios, through the very socket, or within the pod's network; where it stands in the pod changes nothing.
+    if not native:
+        pass
+    elif address == "socket":
+        reached = f"unix:{pods[0].volumes['twinlock-socket']}/twinlock.sock"
+        run_scenarios({name: reached for name in DEFAULTS}, pods[0].inside())
+    else:
+        run_scenarios({name: where for name in DEFAULTS}, pods[0].inside())
+    # Without its store the application is told so and lets nobody in; nothing restarts, and all is well afterwards.
+    redis.stop()
+    wait_until(lambda: get(first)[0] == 503, "the application is told")
+    time.sleep(2)
+    assert twinlock.probe("livenessProbe")
+    redis.start()
+    wait_until(lambda: get(first)[0] == 200, "the application is served again")
+    assert_no_crashes(cluster)
+    # A native sidecar outlives the application; both end in their grace.
+    pods[0].delete()
+    pods[0].wait_gone()
+
+
+def test_an_application_that_comes_first_waits_for_its_sidecar(cluster, redis, example):
+    """No dataset: the sidecar does not start, and makes none, so that the application does not start either."""
+    own = {"store": {"redis": {"urls": [redis.url]}}}
+    manifests = render(chart=example, release="shop", values={"replicaCount": 1, "twinlock": own})
+    cluster.apply([it for it in manifests if it["kind"] == "ConfigMap"])
+    pod = cluster.pod("shop", find(manifests, "Deployment")["spec"]["template"])
+    wait_until(lambda: pod.containers and pod.containers[0].restarts > 1, "the sidecar has tried")
+    assert "STORE_INCOMPLETE" in pod.log() and "init --new-dataset" in pod.log()
+    assert [it.name for it in pod.containers] == ["twinlock"]
+    assert redis.ask("DBSIZE") == "0"
+    code, log = initialize(cluster, values("sidecar"), values=own)
+    assert code == 0, log
+    pod.wait_ready()
 
 
 def test_a_rolling_restart_loses_no_call(cluster, redis):
@@ -189,6 +406,71 @@ def test_every_secret_that_is_mounted_is_used(cluster):
         redis.stop()
 
 
+def test_the_sidecar_keeps_users_on_the_volume_of_its_application(cluster, example):
+    """The embedded store in the pod of an application that is one."""
+    own = {"store": {"kind": "embedded", "redis": {"urls": []}, "embedded": {"existingClaim": "users"}}, "acknowledgeSingleReplica": True}
+    status, log = initialize(cluster, values("sidecar"), values=own)
+    assert status == 0, log
+    manifests = render(chart=example, release="shop", values={"replicaCount": 1, "twinlock": own})
+    cluster.apply([it for it in manifests if it["kind"] == "ConfigMap"])
+    template = find(manifests, "Deployment")["spec"]["template"]
+
+    def decision(pod):
+        return get(f"http://{pod.address}:8080/login?user=alice")[1]["reason"]
+
+    first = cluster.pod("shop", template).wait_ready()
+    assert decision(first) == "NOT_ENROLLED"
+    enroll(f"http+unix:{first.volumes['twinlock-socket']}/twinlock.sock", "alice")
+    assert decision(first) == "ENROLLED"
+    # A second one beside it does not start, rather than having users of its own.
+    second = cluster.pod("shop", template)
+    wait_until(lambda: second.containers and second.containers[0].restarts > 1, "the second has tried")
+    assert not second.is_ready and "shop" not in [it.name for it in second.containers]
+    first.delete()
+    first.wait_gone()
+    second.wait_ready()
+    assert decision(second) == "ENROLLED"
+
+
+@pytest.mark.parametrize("kind", ["service", "embedded"])
+def test_a_backup_is_restored_after_the_store_was_lost(cluster, redis, kind):
+    own = {**OPEN, "backup": {"enabled": True, "existingClaim": "backups"}}
+    if kind == "service":
+        own["store"] = {"redis": {"urls": [redis.url]}}
+    manifests = install(cluster, values(kind), values=own)
+    address = f"http://{cluster.services['twinlock'].address}:6238"
+    enroll(address, "alice")
+    code, log = cluster.job(find(manifests, "CronJob"))
+    assert code == 0, log
+    (backup,) = cluster.claim("backups").iterdir()
+
+    def lose():
+        redis.ask("FLUSHALL")
+        if kind == "embedded":
+            shutil.rmtree(cluster.claim("twinlock-data") / "data")
+
+    def restore(before=lambda: None, **more):
+        restoring = render(values(kind), values={**own, "restore": {"file": backup.name, **more}})
+        cluster.apply(restoring)
+        wait_until(lambda: not cluster.pods, "the servers have ended")
+        before()
+        outcome = cluster.job(find(restoring, "Job"))
+        cluster.apply(manifests)
+        return outcome
+
+    code, log = restore(before=lose)
+    assert code == 0, log
+    assert status(address, "alice")["enrolled"] is True
+    enroll(address, "bob")
+    code, log = restore()
+    assert code != 0 and "--replace" in log
+    assert status(address, "bob")["enrolled"] is True
+    code, log = restore(replace=True)
+    assert code == 0, log
+    assert status(address, "bob")["enrolled"] is False
+    assert status(address, "alice")["enrolled"] is True
+
+
 def test_nobody_complains_about_the_keyring(cluster, redis):
     """A Secret's files are root's, and their group's to read: as private as a pod can have them."""
     own = {**OPEN, "store": {"redis": {"urls": [redis.url]}}}
@@ -196,6 +478,12 @@ def test_nobody_complains_about_the_keyring(cluster, redis):
     pod = cluster.of("twinlock")[0]
     assert "chmod" not in pod.log(), pod.log()
     assert '"level":"WARN"' not in "".join(line for line in pod.log().splitlines() if "insecure" not in line), pod.log()
+
+
+def assert_no_crashes(cluster):
+    for pod in cluster.pods:
+        for container in pod.containers:
+            assert container.crashes == 0, container.log()
 
 
 def without_tries(backup):
@@ -251,6 +539,61 @@ def served_certificate(address, authority):
     with socket.create_connection((address, 6238), timeout=5) as plain:
         with context.wrap_socket(plain, server_hostname=SERVICE) as connection:
             return connection.getpeercert(binary_form=True)
+
+
+def get(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def post(address, path, body):
+    if address.startswith("http+unix:"):
+        return post_to_socket(address.removeprefix("http+unix:"), path, body)
+    request = urllib.request.Request(address + path, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def post_to_socket(socket_path, path, body):
+    connection = http.client.HTTPConnection("localhost", timeout=10)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(socket_path)
+    connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    return json.load(answer)
+
+
+def status(address, user):
+    return get(f"{address}/v1/users/{user}")[1]
+
+
+def failure(address):
+    try:
+        post(address, "/v1/users/alice/login", {"channel": "LOGIN_CHANNEL_FORM"})
+    except urllib.error.HTTPError as error:
+        return json.load(error)["reason"]
+    return None
+
+
+def enroll(address, user):
+    """Sets up an app for a user; gives its secret."""
+    users = f"/v1/users/{user}"
+    post(address, f"{users}/elevation", {"sessionId": "s", "asserted": {"how": "test"}})
+    secret = post(address, f"{users}/enrollment", {"sessionId": "s"})["secret"]
+    post(address, f"{users}/enrollment/confirm", {"sessionId": "s", "totpCode": totp(secret)})
+    return secret
+
+
+def totp(secret, offset=0):
+    """RFC 6238, with the defaults."""
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30 + offset), hashlib.sha1).digest()
+    start = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[start:start + 4])[0] & 0x7FFFFFFF) % 10**6:06}"
 
 
 class Load:
