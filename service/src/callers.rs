@@ -18,6 +18,8 @@ use refusal::Refusals;
 use std::sync::Arc;
 use tokio::sync::watch;
 use twinlock_core::Namespace;
+use twinlock_engine::deadline::Deadline;
+use twinlock_engine::{Call, ClientContext};
 
 pub use peer::Peer;
 pub use refusal::Stranger;
@@ -40,6 +42,20 @@ pub struct Caller {
     pub namespace: Namespace,
     roles: Vec<Role>,
     credential: Credential,
+}
+
+impl Caller {
+    /// A call of its own, apart from what the request says.
+    pub fn call(&self, deadline: Deadline) -> Call {
+        Call {
+            namespace: self.namespace.clone(),
+            caller: self.name.clone(),
+            client: ClientContext::default(),
+            deadline,
+            request_id: None,
+            actor: None,
+        }
+    }
 }
 
 impl Callers {

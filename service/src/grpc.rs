@@ -22,8 +22,8 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
+use twinlock_engine::Call;
 use twinlock_engine::deadline::Deadline;
-use twinlock_engine::{Call, ClientContext};
 use twinlock_proto::v1::admin_service_server::AdminServiceServer;
 use twinlock_proto::v1::operator_service_server::OperatorServiceServer;
 use twinlock_proto::v1::two_step_service_server::TwoStepServiceServer;
@@ -42,15 +42,7 @@ impl Context {
         let Some(Admitted { caller, deadline, .. }) = admitted else {
             return Err(status::from_stranger(Stranger::Nobody));
         };
-        let call = Call {
-            namespace: caller.namespace.clone(),
-            caller: caller.name.clone(),
-            client: ClientContext::default(),
-            deadline,
-            request_id: None,
-            actor: None,
-        };
-        Ok((call, request.into_inner()))
+        Ok((caller.call(deadline), request.into_inner()))
     }
 
     /// Ends with the status of a call that outlives its caller's right to it. Whatever streams for as long

@@ -30,7 +30,6 @@ use serde::Serialize;
 use std::sync::Arc;
 use tonic::{Code, Status};
 use twinlock_engine::deadline::Deadline;
-use twinlock_engine::{Call, ClientContext};
 
 pub use route::{ROUTES, Route};
 
@@ -76,14 +75,7 @@ async fn answer(context: &Context, found: Result<Found, Failure>, request: Reque
         None
     };
     let body = read::body(&head, body, deadline).await?;
-    let call = Call {
-        namespace: caller.namespace.clone(),
-        caller: caller.name.clone(),
-        client: ClientContext::default(),
-        deadline,
-        request_id: None,
-        actor: None,
-    };
+    let call = caller.call(deadline);
     let asked = Asked { call, user, administrator, body };
     perform(context, operation, asked, caller, &head.headers).await
 }
