@@ -1,6 +1,7 @@
 // A thousand calls at once against a real server: how long they take, and how long the event loop was ever held up.
 // Part of `benchmark/run`.
 
+import { openSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '../lib/index.mjs';
 import { Server } from '../tests/server.mjs';
@@ -12,23 +13,29 @@ const MOST_MS = 5;
 const server = await Server.start();
 const client = new Client({ address: server.address, timeoutMs: 60_000 });
 
-/** What this thread has worked, in milliseconds. Node 20 does not tell. */
-function worked() {
-  const { user, system } = process.threadCpuUsage?.() ?? { user: NaN, system: NaN };
-  return (user + system) / 1000;
+const schedule = process.platform === 'linux' ? openSync('/proc/thread-self/schedstat') : undefined;
+const told = Buffer.alloc(80);
+
+/** How long this thread could have gone on but other threads had the core, in milliseconds; where the system tells. */
+function waited() {
+  if (schedule === undefined) {
+    return 0;
+  }
+  const text = told.toString('latin1', 0, readSync(schedule, told, 0, told.length, 0));
+  return Number(text.split(' ')[1]) / 1_000_000;
 }
 
-/** The longest turn of the event loop while the work is done, in milliseconds: by the clock, which runs while other
- * processes have the core, and of this thread's own work, which Linux brings up to date every four milliseconds. */
+/** The longest turn of the event loop while the work is done, in milliseconds: by the clock, and without the time that
+ * other threads had the core. On few cores they are the server's, too. */
 async function longestTurn(work) {
   const longest = { clock: 0, own: 0 };
-  let last = { clock: performance.now(), own: worked() };
+  let last = { clock: performance.now(), waited: waited() };
   let isOver = false;
   const turn = () => {
-    const now = { clock: performance.now(), own: worked() };
-    for (const kind of Object.keys(now)) {
-      longest[kind] = Math.max(longest[kind], now[kind] - last[kind]);
-    }
+    const now = { clock: performance.now(), waited: waited() };
+    const took = now.clock - last.clock;
+    longest.clock = Math.max(longest.clock, took);
+    longest.own = Math.max(longest.own, took - (now.waited - last.waited));
     last = now;
     isOver || setImmediate(turn);
   };
@@ -57,9 +64,9 @@ for (const [name, call] of Object.entries(kinds)) {
     await sleep(50);
   }
   const longest = { clock: median(turns.map(({ clock }) => clock)), own: median(turns.map(({ own }) => own)) };
-  const own = Number.isNaN(longest.own) ? '' : `, ${longest.own.toFixed(1)} ms of them this thread's work`;
-  console.log(`${name.padEnd(13)} ${median(took).toFixed(0)} ms; the longest turn ${longest.clock.toFixed(1)} ms${own}`);
-  if (Math.min(longest.own, longest.clock) > MOST_MS) {
+  const turn = `${longest.clock.toFixed(1)} ms by the clock, ${longest.own.toFixed(1)} ms of its own`;
+  console.log(`${name.padEnd(13)} ${median(took).toFixed(0)} ms; the longest turn ${turn}`);
+  if (longest.own > MOST_MS) {
     console.error(`Promised is that no turn takes longer than ${MOST_MS} ms.`);
     process.exitCode = 1;
   }

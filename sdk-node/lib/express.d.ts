@@ -12,10 +12,10 @@
  * @packageDocumentation
  */
 
-import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
-import type { ElevationRequiredOptions, Passed, SecondStepOptions } from './http.js';
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import type { ElevationRequiredOptions, ErrorHandlerOptions, Passed, Refusal, SecondStepOptions } from './http.js';
 
-export type { ElevationRequiredOptions, Passed, SecondStepOptions };
+export type { ElevationRequiredOptions, ErrorHandlerOptions, Passed, Refusal, SecondStepOptions };
 
 declare global {
   namespace Express {
@@ -33,8 +33,14 @@ export function secondStep(options: SecondStepOptions<Request>): RequestHandler;
 export function elevationRequired(options: ElevationRequiredOptions<Request>): RequestHandler;
 
 /**
- * Answers a `TwinlockError` as JSON, `{ reason, message, retryAfterMs }`, and leaves other errors to the next handler:
- * 400 or 401 for a proof, 429 with `Retry-After` during a wait, 403 where elevation is required, 409 for a state, 503
- * with no verdict, 500 without particulars for what is not the browser's fault.
+ * Answers a `TwinlockError` as JSON, `{ reason, message, retryAfterMs }`, or as `onRefused` does, and leaves other errors
+ * to the next handler: 400 or 401 for a proof, 429 with `Retry-After` during a wait, 403 where elevation is required, 409
+ * for a state, 503 with no verdict, 500 without particulars for what is not the browser's fault.
+ *
+ * @example
+ * ```js
+ * const onRefused = ({ message }, request, response) => response.render('code', { message });
+ * app.use(errorHandler({ onRefused }));
+ * ```
  */
-export function errorHandler(): ErrorRequestHandler;
+export function errorHandler(options?: ErrorHandlerOptions<Request, Response>): ErrorRequestHandler;

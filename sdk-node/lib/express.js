@@ -11,14 +11,20 @@ function elevationRequired(options) {
   return guard((request) => http.elevationRequired(options, request));
 }
 
-function errorHandler() {
+function errorHandler({ onRefused } = {}) {
   return (error, request, response, next) => {
     if (!(error instanceof TwinlockError) || response.headersSent) {
       next(error);
       return;
     }
     const { status, headers, body } = http.answer(error);
-    response.status(status).set(headers).json(body);
+    response.status(status).set(headers);
+    if (onRefused === undefined) {
+      response.json(body);
+      return;
+    }
+    // Express 4 knows nothing of promises.
+    (async () => onRefused({ status, ...body }, request, response))().catch(next);
   };
 }
 

@@ -13,9 +13,9 @@
  */
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import type { ElevationRequiredOptions, Passed, SecondStepOptions } from './http.js';
+import type { ElevationRequiredOptions, ErrorHandlerOptions, Passed, Refusal, SecondStepOptions } from './http.js';
 
-export type { ElevationRequiredOptions, Passed, SecondStepOptions };
+export type { ElevationRequiredOptions, ErrorHandlerOptions, Passed, Refusal, SecondStepOptions };
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -33,7 +33,9 @@ export function elevationRequired(
 ): (request: FastifyRequest) => Promise<void>;
 
 /**
- * For `setErrorHandler`: answers a `TwinlockError` as JSON, `{ reason, message, retryAfterMs }`, and leaves other errors
- * to the handler around it. The statuses are those of `twinlock/express`.
+ * For `setErrorHandler`: answers a `TwinlockError` as JSON, `{ reason, message, retryAfterMs }`, or with what `onRefused`
+ * sends or returns, and leaves other errors to the handler around it. The statuses are those of `twinlock/express`.
  */
-export function errorHandler(): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply;
+export function errorHandler(
+  options?: ErrorHandlerOptions<FastifyRequest, FastifyReply>,
+): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown;

@@ -11,14 +11,15 @@ function elevationRequired(options) {
   return async (request) => http.elevationRequired(options, request);
 }
 
-function errorHandler() {
+function errorHandler({ onRefused } = {}) {
   return (error, request, reply) => {
     // To throw it is to leave it to the handler around this one.
     if (!(error instanceof TwinlockError)) {
       throw error;
     }
     const { status, headers, body } = http.answer(error);
-    return reply.code(status).headers(headers).send(body);
+    reply.code(status).headers(headers);
+    return onRefused === undefined ? reply.send(body) : onRefused({ status, ...body }, request, reply);
   };
 }
 

@@ -37,3 +37,24 @@ export interface Passed {
   /** Of `elevationRequired`. */
   elevation?: Elevation;
 }
+
+/** What a browser may be told of an error: nothing of what is not its fault. */
+export interface Refusal {
+  /** The status of the answer: 400, 401, 403, 409, 429, 500 or 503. */
+  status: number;
+  /** Why, such as `INVALID_CODE` or `BACKOFF`. */
+  reason: string;
+  /** A sentence for the user. */
+  message: string;
+  /** After how many milliseconds another attempt makes sense. */
+  retryAfterMs?: number;
+}
+
+/** See `errorHandler`. */
+export interface ErrorHandlerOptions<Request, Response> {
+  /**
+   * Gives your own answer, a page for instance. Its status, `Cache-Control` and `Retry-After` are set already; send the
+   * rest. JSON is sent where this is left out.
+   */
+  onRefused?: (refusal: Refusal, request: Request, response: Response) => unknown;
+}

@@ -2,24 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { inspect } from 'node:util';
 import { Client, ElevationRequiredError, ProofError, RequestError, StateError } from 'twinlock';
-import { Server } from './server.mjs';
+import { shared } from './server.mjs';
 import { calm, enrolled } from './user.mjs';
 
-let server;
-let client;
-
-before(async () => {
-  server = await Server.start();
-  client = new Client({ address: server.address });
-});
-
-after(async () => {
-  await client.close();
-  await server.close();
-});
+const { server, client } = await shared();
 
 describe('a life', () => {
   it('goes through all calls', async () => {

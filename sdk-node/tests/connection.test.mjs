@@ -6,25 +6,14 @@ import { getEventListeners } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CallerError, Client, RequestError, UnavailableError } from 'twinlock';
 import { lossy, own, silence, until } from './network.mjs';
-import { Server } from './server.mjs';
+import { Server, shared } from './server.mjs';
 import { enrolled } from './user.mjs';
 
-let server;
-let client;
-
-before(async () => {
-  server = await Server.start();
-  client = new Client({ address: server.address });
-});
-
-after(async () => {
-  await client.close();
-  await server.close();
-});
+const { server, client } = await shared();
 
 /** The files of an authority, and of two certificates that it has signed. */
 function certificates(t) {

@@ -27,6 +27,15 @@ async function start(express, client) {
   app.post('/broken', () => {
     throw new Error('broken');
   });
+  const forms = express.Router();
+  forms.post('/form', secondStep(account), (request, response) => response.send('in'));
+  const onRefused = async ({ status, reason, message }, request, response) => {
+    response.type('html').send(`<p title="${status} ${reason}">${message}</p>`);
+  };
+  forms.post('/broken-form', secondStep(account));
+  forms.use('/form', errorHandler({ onRefused }));
+  forms.use('/broken-form', errorHandler({ onRefused: async () => Promise.reject(new Error('broken')) }));
+  app.use(forms);
   app.use(errorHandler());
   app.use((error, request, response, next) => response.status(error.message === 'broken' ? 418 : 500).end());
   const listener = app.listen(0, '127.0.0.1');

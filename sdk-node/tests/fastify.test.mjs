@@ -29,6 +29,18 @@ async function start(fastify, client) {
       throw new Error('broken');
     });
   });
+  app.register(async (forms) => {
+    const onRefused = async ({ status, reason, message }, request, reply) => {
+      reply.type('text/html');
+      return `<p title="${status} ${reason}">${message}</p>`;
+    };
+    forms.setErrorHandler(errorHandler({ onRefused }));
+    forms.post('/form', { preHandler: secondStep(account) }, async () => 'in');
+  });
+  app.register(async (forms) => {
+    forms.setErrorHandler(errorHandler({ onRefused: async () => Promise.reject(new Error('broken')) }));
+    forms.post('/broken-form', { preHandler: secondStep(account) }, async () => 'in');
+  });
   const address = await app.listen({ port: 0, host: '127.0.0.1' });
   return { address, close: () => app.close() };
 }

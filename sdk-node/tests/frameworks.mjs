@@ -8,7 +8,8 @@ import { calm, enrolled } from './user.mjs';
 
 /**
  * Tests a site that `start` makes of a client, and that has these pages, for the user and the session that the headers
- * name: POST /login/code, POST /payout (elevated), POST /fresh (elevated within the last three seconds), GET /broken.
+ * name: POST /login/code, POST /payout (elevated), POST /fresh (elevated within the last three seconds), POST /broken,
+ * POST /form (which answers refusals with pages) and POST /broken-form (where that fails).
  */
 export function testSite(start) {
   let server;
@@ -103,6 +104,24 @@ export function testSite(start) {
     }
     const unknown = await post('/login/code', { user: 'nobody', session: 'web', body: { totpCode: '123456' } });
     assert.deepEqual([unknown.status, unknown.body.reason], [409, 'NOT_ENROLLED']);
+  });
+
+  it('leaves the answer to the site where it wants to give one', async () => {
+    const { app } = await enrolled(client, 'frank');
+    await calm(app);
+    const guess = { user: 'frank', session: 'web', body: { totpCode: app.wrongCode() } };
+    const wrong = await post('/form', guess);
+    assert.equal(wrong.status, 401);
+    assert.match(wrong.headers.get('content-type'), /^text\/html/);
+    assert.equal(wrong.body, '<p title="401 INVALID_CODE">This is not right. Check it and try again.</p>');
+    assert.equal(wrong.headers.get('cache-control'), 'no-store');
+    assert.equal((await post('/broken-form', guess)).status, 418);
+    const blocked = await post('/form', guess);
+    assert.equal(blocked.status, 429);
+    assert.match(blocked.body, /^<p title="429 BACKOFF">/);
+    assert(Number(blocked.headers.get('retry-after')) > 0);
+    const secret = await post('/form', { ...guess, user: 'u'.repeat(300) });
+    assert.equal(secret.body, '<p title="500 INTERNAL">Something went wrong. Try again later.</p>');
   });
 
   it('tells a browser nothing of what is not its fault', async () => {

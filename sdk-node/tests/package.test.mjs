@@ -14,7 +14,6 @@ import { parse } from 'smol-toml';
 import { Server, bareEnvironment, repository } from './server.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const packages = join(root, 'build/packages');
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const { platforms } = createRequire(import.meta.url)('../lib/platforms.js');
 
@@ -28,10 +27,12 @@ RECOVERY_KEY RECOVERY_KEY
 `;
 
 let server;
+let packages;
 let folder;
 
 before(async () => {
-  execFileSync(process.execPath, [join(root, 'scripts/pack.mjs')], { stdio: 'inherit' });
+  packages = mkdtempSync(join(tmpdir(), 'twinlock-packages-'));
+  execFileSync(process.execPath, [join(root, 'scripts/pack.mjs'), '--out', packages], { stdio: 'inherit' });
   server = await Server.start();
   folder = mkdtempSync(join(tmpdir(), 'twinlock-install-'));
   writeFileSync(join(folder, 'package.json'), '{ "private": true }');
@@ -44,6 +45,7 @@ before(async () => {
 after(async () => {
   await server.close();
   rmSync(folder, { recursive: true });
+  rmSync(packages, { recursive: true });
 });
 
 function npm(...command) {

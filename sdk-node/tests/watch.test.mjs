@@ -1,24 +1,13 @@
 // The watch of events, against a real server.
 
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, RequestError, UnavailableError } from 'twinlock';
 import { own } from './network.mjs';
-import { Server } from './server.mjs';
+import { Server, shared } from './server.mjs';
 
-let server;
-let client;
-
-before(async () => {
-  server = await Server.start();
-  client = new Client({ address: server.address });
-});
-
-after(async () => {
-  await client.close();
-  await server.close();
-});
+const { server, client } = await shared();
 
 describe('watchEvents', () => {
   /** Lets something happen again and again until a watch, which opens in its own time, has told of it. */

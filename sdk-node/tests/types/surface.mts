@@ -88,8 +88,19 @@ app.post('/code', secondStep(account), (request, response) => {
 });
 app.use('/admin', elevationRequired({ ...account, maxAgeMs: 1000 }));
 app.use(errorHandler());
+app.use(
+  errorHandler({
+    onRefused: ({ status, reason, message, retryAfterMs }, request, response) => {
+      expectTypeOf(retryAfterMs).toEqualTypeOf<number | undefined>();
+      response.render('code', { status, reason, message, path: request.path });
+    },
+  }),
+);
+// @ts-expect-error there is no such option
+app.use(errorHandler({ onRefuse: () => {} }));
 const server = fastify();
 server.setErrorHandler(hooks.errorHandler());
+server.setErrorHandler(hooks.errorHandler({ onRefused: async ({ message }, request, reply) => reply.send(message) }));
 server.post('/code', { preHandler: hooks.secondStep(account) }, async (request) => request.twinlock?.verified?.verifyTime);
 // @ts-expect-error an elevation belongs to a session
 server.post('/admin', { preHandler: hooks.elevationRequired({ client, user: () => 'alice' }) }, async () => 1);
