@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import django
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path
 
 
@@ -15,6 +18,7 @@ def configure(address: str, database: Path) -> None:
         ALLOWED_HOSTS=["testserver"],
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend",
         INSTALLED_APPS=[
             "django.contrib.auth",
             "django.contrib.contenttypes",
@@ -54,17 +58,41 @@ def payout(request: HttpRequest) -> HttpResponse:
     return HttpResponse("paid")
 
 
+def why(request: HttpRequest) -> HttpResponse:
+    from twinlock.django import login_decision
+
+    decision = login_decision(request)
+    return JsonResponse(asdict(decision) if decision else {})
+
+
+def stored(request: HttpRequest) -> HttpResponse:
+    from twinlock.django import client, pending_user
+
+    user = pending_user(request) or request.user
+    of = datetime.fromisoformat(request.POST["create_time"])
+    client().acknowledge_recovery_key(user_id=str(user.pk), recovery_key_create_time=of)
+    return HttpResponseRedirect(request.POST["next"])
+
+
 urlpatterns: list[object] = []
 
 
 def _patterns() -> None:
+    from twinlock import LoginDecision
     from twinlock.django import LoginView, VerifyView, elevation_required
+
+    class Login(LoginView):
+        def login_evaluated(self, user: Any, decision: LoginDecision) -> None:
+            if decision.notify:
+                user.email_user("Set up two-step verification", decision.reason)
 
     urlpatterns.extend(
         [
-            path("login/", LoginView.as_view(), name="login"),
+            path("login/", Login.as_view(), name="login"),
             path("login/code/", VerifyView.as_view(), name="twinlock_verify"),
             path("home/", home),
+            path("why/", why),
+            path("stored/", stored),
             path("payout/", elevation_required(payout)),
         ]
     )

@@ -87,6 +87,86 @@ def test_who_is_enrolled_needs_the_second_step(browser: Any, client: Client) -> 
     assert browser.get("/payout/").content == b"paid"
 
 
+def why(browser: Any) -> dict[str, Any]:
+    said: dict[str, Any] = browser.get("/why/").json()
+    return said
+
+
+def test_a_product_learns_why_a_login_takes_two_steps(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    password(browser, known)
+    decision = {"decision": "VERIFY", "reason": "ENROLLED", "notify": False}
+    assert why(browser) == decision | {"remind_recovery_key": True}
+    page = browser.get("/login/code/").content.decode()
+    assert "ENROLLED" in page and "Make a new recovery key afterwards" in page
+    code(browser, user.code())
+    assert who(browser) == known.username
+    assert why(browser) == decision | {"remind_recovery_key": True}
+    # Who is logged in and proves identity again has no login that would have a reason.
+    assert "ENROLLED" not in browser.get("/login/code/").content.decode()
+
+    client.acknowledge_recovery_key(user_id=user.user_id, recovery_key_create_time=user.key_time)
+    password(browser, known)
+    assert why(browser) == decision | {"remind_recovery_key": False}
+    page = browser.get("/login/code/").content.decode()
+    assert "ENROLLED" in page and "Make a new recovery key" not in page
+
+
+def test_a_product_learns_why_a_password_was_enough(browser: Any) -> None:
+    assert why(browser) == {}
+    password(browser, account())
+    expected = {"decision": "ALLOW", "reason": "NOT_ENROLLED", "notify": False}
+    assert why(browser) == expected | {"remind_recovery_key": False}
+
+
+def test_who_newly_owes_an_enrollment_is_told_once(browser: Any, monkeypatch: Any) -> None:
+    from twinlock import django as integration
+
+    from django.core import mail
+
+    settings = 'mode = "enforce"\nauthorities = ["staff"]\n'
+    monkeypatch.setattr(mail, "outbox", [], raising=False)
+    # Whatever is decided: that a grace runs, that they must set it up now, or that they are refused.
+    for grace, url, notified in [("1h", None, "GRACE_PERIOD"), ("0s", "/set-up/", "ENFORCED"), ("0s", None, "ENFORCED")]:
+        monkeypatch.setattr(integration.LoginMixin, "enroll_url", url)
+        with Server(file=f'[enforcement]\n{settings}grace = "{grace}"\n') as strict:
+            monkeypatch.setattr(integration, "client", lambda: Client(strict.address))
+            known = account(staff=True)
+            known.email = "staff@example.com"
+            known.save()
+            for _ in range(2):
+                password(browser, known)
+        assert [letter.body for letter in mail.outbox] == [notified]
+        mail.outbox.clear()
+        if url:
+            assert why(browser)["decision"] == "ENROLL"
+
+
+def test_what_a_visitor_left_in_the_session_stays(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    session = browser.session
+    session["cart"] = ["apple"]
+    session.save()
+    before = session.session_key
+    password(browser, known)
+    between = browser.session.session_key
+    code(browser, user.code())
+    assert who(browser) == known.username and browser.session["cart"] == ["apple"]
+    assert len({before, between, browser.session.session_key}) == 3
+    # But not for the next one who logs in there.
+    other, _ = enrolled(client)
+    password(browser, other)
+    assert "cart" not in browser.session and who(browser) == "nobody"
+
+
+def test_a_code_may_have_a_blank_in_the_middle(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    password(browser, known)
+    shown = user.code()
+    code(browser, f" {shown[:3]} {shown[3:]} ")
+    assert who(browser) == known.username
+
+
 def test_a_used_code_and_a_wait_say_how_long(browser: Any, client: Client) -> None:
     known, user = enrolled(client)
     shown = user.code()
@@ -147,6 +227,12 @@ def test_the_link_lets_in_nobody_who_presented_no_key(browser: Any, client: Clie
     # A login that began anew owes its second step again.
     password(browser, known)
     assert browser.get("/login/code/").status_code == 200 and who(browser) == "nobody"
+    # Nor does it stand for somebody else, who needs no second step.
+    known, user = enrolled(client)
+    password(browser, known)
+    code(browser, user.recovery_key)
+    password(browser, other := account())
+    assert browser.get("/login/code/").status_code == 200 and who(browser) == other.username
 
 
 def test_the_second_step_belongs_to_the_password_before_it(browser: Any, client: Client) -> None:
@@ -203,14 +289,35 @@ def test_a_session_of_another_user_does_not_stand_for_this_one(
     assert who(browser) == second.username
 
 
-def test_without_a_verdict_nobody_is_let_in(browser: Any, monkeypatch: Any) -> None:
+def test_the_next_key_can_be_acknowledged_before_the_login_ends(
+    browser: Any, client: Client
+) -> None:
+    known, user = enrolled(client)
+    password(browser, known, next="/payout/")
+    page = code(browser, user.recovery_key).content.decode()
+    created = re.search(r'name="create_time" value="([^"]+)"', page)
+    assert created
+    assert not client.describe_user(user_id=user.user_id).recovery_key_acknowledged
+    answer = browser.post("/stored/", {"create_time": created[1], "next": "/login/code/"}, follow=True)
+    assert answer.content == b"paid" and who(browser) == known.username
+    assert client.describe_user(user_id=user.user_id).recovery_key_acknowledged
+
+
+def test_without_a_verdict_nobody_is_let_in(
+    browser: Any, client: Client, monkeypatch: Any, caplog: Any
+) -> None:
     from twinlock import django as integration
 
-    known = account()
+    known, user = enrolled(client)
+    other = type(browser)()
+    password(other, known)
     away = Client("http://127.0.0.1:1", timeout=timedelta(milliseconds=200))
     monkeypatch.setattr(integration, "client", lambda: away)
-    answer = password(browser, known)
-    assert "cannot be checked now" in answer.content.decode() and who(browser) == "nobody"
+    for answer in (password(browser, known), code(other, user.code())):
+        assert "cannot be checked now" in answer.content.decode()
+    # The operator learns why.
+    assert caplog.text.count("no verdict: UNAVAILABLE") == 2
+    assert who(browser) == "nobody" and who(other) == "nobody"
 
 
 def test_who_must_enroll_is_not_logged_in(browser: Any, monkeypatch: Any) -> None:

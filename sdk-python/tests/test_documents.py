@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import inspect
 import re
@@ -71,9 +70,12 @@ def test_everything_public_says_what_it_is() -> None:
                     assert inspect.getdoc(member), f"{name}.{inner}"
 
 
+def section(heading: str) -> str:
+    return README.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
 def blocks(heading: str) -> str:
-    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
-    return "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+    return "\n".join(re.findall(r"```python\n(.*?)```", section(heading), re.DOTALL))
 
 
 def run(program: str, address: str) -> str:
@@ -100,29 +102,104 @@ def test_the_minute_without() -> None:
     run(blocks("One minute without") + "assert user['last_step'] and user['failures'] == 0", "")
 
 
-def test_the_example_for_fastapi(address: str) -> None:
-    section = README.split("`twinlock.fastapi` has")[1]
-    example = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+def test_the_example_for_fastapi() -> None:
     check = """
 from fastapi.testclient import TestClient
-from twinlock import Client
-with TestClient(app) as browser:
+from twinlock import Client, totp
+with TestClient(app) as browser, Client() as client:
+    assert browser.post("/login").json() == {"decision": "ALLOW"}
+    who = {"user_id": "alice", "session_id": "web-1"}
+    client.elevate(**who, asserted="password")
+    secret = client.enroll(**who).secret
+    now = time.time()
+    client.confirm_enrollment(**who, totp_code=totp.generate(secret, at=now))
+    assert browser.post("/login").json() == {"decision": "VERIFY"}
     assert browser.post("/payout").status_code == 403
-    Client().elevate(user_id="alice", session_id="web-2", asserted="password")
+    wrong = browser.post("/login/code", json={"code": totp.generate(secret, at=now)})
+    assert (wrong.status_code, wrong.json()["reason"]) == (401, "CODE_ALREADY_USED")
+    code = totp.generate(secret, at=now + 30)
+    assert browser.post("/login/code", json={"code": code}).json() == {"verified": True}
     assert browser.post("/payout").json() == {"paid": True}
 """
     with Server() as server:
-        run(example + check, server.address)
+        run(f"import time\n{blocks('FastAPI')}{check}", server.address)
 
 
-def test_the_names_in_the_example_for_django_exist() -> None:
-    section = README.split("`twinlock.django` has")[1].split("`twinlock.fastapi` has")[0]
-    imported = set(re.findall(r"from twinlock.django import (.*)", section)[0].split(", "))
-    # Django's own modules cannot be imported before there are settings; test_django.py has them.
-    assert twinlock.__file__ is not None
-    source = Path(twinlock.__file__).with_name("django.py").read_text()
-    defined = {node.name for node in ast.parse(source).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-    assert imported and imported <= defined
+def test_the_example_for_django(tmp_path: Path) -> None:
+    pages = re.findall(r"```html\n(.*?)```", section("Django"), re.DOTALL)
+    names = ["twinlock_verify", "twinlock_recovery_key", "login"]
+    (tmp_path / "registration").mkdir()
+    for name, page in zip(names, [*pages, "{{ form.as_p }}"], strict=True):
+        (tmp_path / "registration" / f"{name}.html").write_text(page)
+    settings, urls = blocks("Django").split("# urls.py\n")
+    before = f"""
+{settings}
+import re, sys, time
+import django
+from django.conf import settings
+from django.http import HttpResponse
+settings.configure(
+    ALLOWED_HOSTS=["testserver"],
+    DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}},
+    EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend",
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"],
+    LOGIN_REDIRECT_URL="/payout/",
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ],
+    ROOT_URLCONF="__main__",
+    SECRET_KEY="not one",
+    TEMPLATES=[
+        {{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [{str(tmp_path)!r}]}}
+    ],
+    TWINLOCK=TWINLOCK,
+    USE_TZ=True,
+)
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+def payout(request):
+    return HttpResponse("paid")
+"""
+    check = """
+from django.contrib.auth.models import User
+from django.core import mail
+from django.test import Client as Browser
+from twinlock import Client, totp
+client = Client(TWINLOCK["ADDRESS"])
+def password(user):
+    browser = Browser()
+    form = {"username": user.username, "password": "correct horse"}
+    return browser, browser.post("/login/", form)
+alice = User.objects.create_user("alice", "alice@example.com", "correct horse")
+browser, answer = password(alice)
+assert answer["location"] == "/payout/"
+who = {"user_id": str(alice.pk), "session_id": "setup"}
+client.elevate(**who, asserted="password")
+secret = client.enroll(**who).secret
+now = time.time()
+key = client.confirm_enrollment(**who, totp_code=totp.generate(secret, at=now)).recovery_key
+browser, answer = password(alice)
+assert answer["location"] == "/login/code/"
+assert 'name="ticket"' in browser.get("/login/code/").content.decode()
+answer = browser.post("/login/code/", {"code": totp.generate(secret, at=now + 30)}, follow=True)
+assert answer.content == b"paid"
+browser, answer = password(alice)
+page = browser.post("/login/code/", {"code": key}).content.decode()
+assert re.search("<code>[0-9A-Z-]{29}</code>", page)
+link = re.search('href="([^"]+)"', page)[1]
+assert browser.get(link, follow=True).content == b"paid"
+assert [letter.to for letter in getattr(mail, "outbox", [])] == []
+bob = User.objects.create_user("bob", "bob@example.com", "correct horse", is_staff=True)
+browser, answer = password(bob)
+assert "This account cannot log in here." in answer.content.decode()
+assert [letter.to for letter in mail.outbox] == [["bob@example.com"]]
+"""
+    enforcement = '[enforcement]\nmode = "enforce"\nauthorities = ["staff"]\n'
+    with Server(file=enforcement) as server:
+        assert before.count("http://127.0.0.1:6238") == 1
+        run(before.replace("http://127.0.0.1:6238", server.address) + urls + check, "")
 
 
 def test_the_package_needs_neither_rust_nor_the_repository(tmp_path: Path) -> None:

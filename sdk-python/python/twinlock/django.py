@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import re
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth import REDIRECT_FIELD_NAME, get_user_model, login
+from django.contrib.auth import REDIRECT_FIELD_NAME, SESSION_KEY, get_user_model, login
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import PermissionDenied
@@ -37,7 +39,7 @@ from ._errors import (
     StateError,
     TwinlockError,
 )
-from ._results import Decision, LoginChannel
+from ._results import Decision, LoginChannel, LoginDecision
 
 __all__ = [
     "LoginMixin",
@@ -46,12 +48,16 @@ __all__ = [
     "VerifyView",
     "client",
     "elevation_required",
+    "login_decision",
     "pending_user",
     "session_id",
 ]
 
+_log = logging.getLogger(__name__)
+
 SESSION_ID = "_twinlock_session"
 PENDING = "_twinlock_pending"
+DECISION = "_twinlock_decision"
 PENDING_SECONDS = 10 * 60
 """How long a login waits for its second step."""
 
@@ -80,7 +86,8 @@ class LoginMixin(auth_views.LoginView):
     """A login view that lets in only those who owe no second step, and sends the others to ``verify_url`` or
     ``enroll_url``. Put it in front of the product's own ``LoginView``.
 
-    Where Twinlock gives no verdict, nobody is let in.
+    Where Twinlock gives no verdict, nobody is let in. What it says of a login is in :meth:`login_evaluated`, and
+    later in :func:`login_decision`.
     """
 
     verify_url = "twinlock_verify"
@@ -96,6 +103,13 @@ class LoginMixin(auth_views.LoginView):
         groups = getattr(user, "groups", None)
         return known + ([] if groups is None else [group.name for group in groups.all()])
 
+    def login_evaluated(self, user: Any, decision: LoginDecision) -> None:
+        """Called once for each login whose password was right, before anybody is logged in; does nothing by default.
+
+        Override it to tell the user of an enrollment that they owe from now on, where ``decision.notify`` is true,
+        which it is once; or to leave a message for the next page. What it raises ends the login.
+        """
+
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user = form.get_user()
         try:
@@ -105,19 +119,35 @@ class LoginMixin(auth_views.LoginView):
                 authorities=self.authorities(user),
                 **_origin(self.request),
             )
-        except TwinlockError:
-            form.add_error(None, "The second step cannot be checked now. Try again later.")
+        except TwinlockError as error:
+            _no_verdict(form, error)
             return self.form_invalid(form)
-        if owed.decision is Decision.ALLOW:
-            self.request.session.pop(SESSION_ID, None)
-            return super().form_valid(form)
         url = {Decision.VERIFY: self.verify_url, Decision.ENROLL: self.enroll_url}.get(owed.decision)
-        if url is None:
+        if url is not None:
+            self._suspend(user, owed)
+        self.login_evaluated(user, owed)
+        if url is not None:
+            return HttpResponseRedirect(resolve_url(url))
+        if owed.decision is not Decision.ALLOW:
             form.add_error(None, "This account cannot log in here.")
             return self.form_invalid(form)
-        # The session of somebody who was logged in before must not stand for the one who logs in now.
-        self.request.session.flush()
-        self.request.session[PENDING] = {
+        for name in (SESSION_ID, PENDING):
+            self.request.session.pop(name, None)
+        response = super().form_valid(form)
+        self.request.session[DECISION] = asdict(owed)
+        return response
+
+    def _suspend(self, user: Any, owed: LoginDecision) -> None:
+        session = self.request.session
+        # The session of somebody who was logged in before must not stand for the one who logs in now. What a visitor
+        # has put into theirs stays, as in any login with Django.
+        if SESSION_KEY in session:
+            session.flush()
+        else:
+            session.cycle_key()
+            session.pop(SESSION_ID, None)
+        session[DECISION] = asdict(owed)
+        session[PENDING] = {
             "user": str(user.pk),
             "backend": user.backend,
             "next": self.get_success_url(),
@@ -125,7 +155,6 @@ class LoginMixin(auth_views.LoginView):
             # A login gets an id that nobody knew before it.
             "session": secrets.token_urlsafe(24),
         }
-        return HttpResponseRedirect(resolve_url(url))
 
 
 class LoginView(LoginMixin):
@@ -142,6 +171,18 @@ def pending_user(request: HttpRequest) -> Any | None:
         return None
     user.backend = pending["backend"]
     return user
+
+
+def login_decision(request: HttpRequest) -> LoginDecision | None:
+    """What Twinlock said of the login that waits for its second step or that the session began with, and why:
+    ``decision``, ``reason``, ``notify`` and ``remind_recovery_key``. ``None`` where no :class:`LoginMixin` was asked.
+
+    It stays as it was at the login; ``client().describe_user`` says what is so now.
+    """
+    kept = request.session.get(DECISION)
+    if kept is None:
+        return None
+    return LoginDecision(**kept | {"decision": Decision(kept["decision"])})
 
 
 class VerifyForm(forms.Form):
@@ -175,7 +216,8 @@ else:
 
 
 class VerifyView(_FormView):
-    """The second step: of a login, or of somebody who is logged in and goes on to something sensitive.
+    """The second step: of a login, or of somebody who is logged in and goes on to something sensitive. In a login,
+    templates get its ``login_decision``.
 
     A login by recovery key ends with the link on the page that shows the next key. Were the session renewed together
     with that page, and the page lost on its way, nobody could ask for it again.
@@ -184,7 +226,8 @@ class VerifyView(_FormView):
     form_class = VerifyForm
     template_name = "registration/twinlock_verify.html"
     recovery_key_template_name = "registration/twinlock_recovery_key.html"
-    """Shows ``recovery_key``, the next one after the old one was used, with a link to ``next_url``."""
+    """Shows ``recovery_key``, the next one after the old one was used, with a link to ``next_url``. With
+    ``recovery_key_create_time``, ``client().acknowledge_recovery_key`` notes that the user has stored it."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         user = pending_user(request)
@@ -203,7 +246,8 @@ class VerifyView(_FormView):
         return response
 
     def form_valid(self, form: VerifyForm) -> HttpResponse:
-        user, presented = self._user, form.cleaned_data["code"]
+        # Apps show codes with a blank in the middle, and people type it.
+        user, presented = self._user, "".join(form.cleaned_data["code"].split())
         pending = self.request.session[PENDING] if self._is_login else None
         session = pending["session"] if pending else session_id(self.request)
         is_code = re.fullmatch("[0-9]{6,8}", presented) is not None
@@ -229,8 +273,8 @@ class VerifyView(_FormView):
         except StateError:
             form.add_error(None, "Something has changed meanwhile. Log in again.")
             return self.form_invalid(form)
-        except TwinlockError:
-            form.add_error(None, "The second step cannot be checked now. Try again later.")
+        except TwinlockError as error:
+            _no_verdict(form, error)
             return self.form_invalid(form)
         if done.recovery_key is None:
             return self._finish()
@@ -238,7 +282,11 @@ class VerifyView(_FormView):
         if pending:
             self.request.session[PENDING] = pending | {"passed": True, "since": time.time()}
             next_url = self.request.get_full_path()
-        context = self.get_context_data(recovery_key=done.recovery_key, next_url=next_url)
+        context = self.get_context_data(
+            recovery_key=done.recovery_key,
+            recovery_key_create_time=done.recovery_key_create_time,
+            next_url=next_url,
+        )
         return self.response_class(
             request=self.request,
             template=[self.recovery_key_template_name],
@@ -249,9 +297,15 @@ class VerifyView(_FormView):
         target = self.get_success_url()
         if self._is_login:
             pending = self.request.session.pop(PENDING)
+            decision = self.request.session.get(DECISION)
             login(self.request, self._user, backend=self._user.backend)
             self.request.session[SESSION_ID] = pending["session"]
+            self.request.session[DECISION] = decision
         return HttpResponseRedirect(target)
+
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        decision = login_decision(self.request) if self._is_login else None
+        return super().get_context_data(login_decision=decision, **more)
 
     def get_success_url(self) -> str:
         if self._is_login:
@@ -304,6 +358,12 @@ _SENTENCES = {
     "MALFORMED_CODE": "This is neither a code nor a recovery key.",
     "CODE_ALREADY_USED": "This code was used before. Wait for the next one and enter that.",
 }
+
+
+def _no_verdict(form: forms.Form, error: TwinlockError) -> None:
+    # The user can do nothing but come again; why it was is for the operator.
+    _log.error("no verdict: %s %s", error.reason, error)
+    form.add_error(None, "The second step cannot be checked now. Try again later.")
 
 
 def _request_id(session: str, ticket: str, presented: str) -> str | None:

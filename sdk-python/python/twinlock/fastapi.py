@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +38,8 @@ from ._results import Elevation
 
 __all__ = ["Identity", "Twinlock", "failure"]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -49,7 +52,8 @@ class Identity:
 
 
 class Twinlock:
-    """A client of Twinlock within an application. ``identity`` is a dependency that gives an :class:`Identity`."""
+    """A client of Twinlock within an application. ``identity`` is a dependency that gives an :class:`Identity`, or
+    ``None`` where nobody is logged in."""
 
     def __init__(self, client: AsyncClient, *, identity: Callable[..., Any]) -> None:
         self._client = client
@@ -57,11 +61,12 @@ class Twinlock:
 
     @property
     def client(self) -> AsyncClient:
-        """The client; also to be depended on: ``Depends(lambda: twinlock.client)``."""
+        """The client, for the login itself: ``evaluate_login`` after the password, which says what is owed and why,
+        and ``verify``."""
         return self._client
 
     def install(self, app: FastAPI) -> None:
-        """Answers whatever :class:`TwinlockError` a route raises by :func:`failure`."""
+        """Answers by :func:`failure` whatever :class:`TwinlockError` a route raises."""
         app.add_exception_handler(TwinlockError, _answer)
 
     def elevation_required(
@@ -72,21 +77,25 @@ class Twinlock:
         """
         client = self._client
 
-        async def check(identity: Identity = Depends(self._identity)) -> Elevation:
+        async def check(identity: Identity | None = Depends(self._identity)) -> Elevation:
+            if identity is None:
+                raise ElevationRequiredError(
+                    "Log in first.", "ELEVATION_REQUIRED", "PERMISSION_DENIED"
+                )
             return await client.check_elevation(
                 user_id=identity.user_id, session_id=identity.session_id, max_age=max_age
             )
 
-        # FastAPI reads annotations by name in this module, where a local one cannot be found.
-        check.__annotations__ = {"identity": Identity, "return": Elevation}
         return check
 
 
 def failure(error: TwinlockError) -> JSONResponse:
-    """The answer to a failed call: status and body as of Twinlock's REST interface.
+    """The answer to a failed call, in JSON: ``reason``, ``message`` and, where waiting helps, ``retryAfterMs``.
 
-    What is wrong between this backend and the server (:class:`RequestError`, :class:`CallerError`,
-    :class:`InternalError`) is a 500 that names no reason: it is nobody's business but the operator's.
+    The status is 400 or 401 for a proof, 429 with ``Retry-After`` during a wait, 403 where elevation is required,
+    409 for a state and 503 with no verdict. What is wrong between this backend and the server
+    (:class:`RequestError`, :class:`CallerError`, :class:`InternalError`) is a 500 that names no reason: it is
+    nobody's business but the operator's, who finds it in the log, as where there was no verdict.
     """
     headers = {"cache-control": "no-store"}
     body: dict[str, object] = {"reason": error.reason, "message": error.message}
@@ -109,6 +118,8 @@ def failure(error: TwinlockError) -> JSONResponse:
     else:
         status = 500
         body = {"reason": "INTERNAL", "message": "Something went wrong."}
+    if status >= 500:
+        _log.error("no verdict: %s %s", error.reason, error)
     return JSONResponse(body, status, headers)
 
 
