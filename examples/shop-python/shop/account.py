@@ -21,7 +21,8 @@ class Login(LoginView):
     enroll_url = "set_up"
 
     def form_valid(self, form):
-        self.request.session.pop(PENDING, None)
+        for name in (PENDING, PASSED):  # What another login has left counts for nothing in this one.
+            self.request.session.pop(name, None)
         response = super().form_valid(form)
         # Made now, so that both submits of a double click name the same one.
         session_id(self.request)
