@@ -7,15 +7,14 @@ over all turns. Counted is processor time, which stands still while other proces
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import statistics
 import sys
 import time
 from base64 import b32decode
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,28 +32,26 @@ from fastapi import Depends, FastAPI, HTTPException
 from twinlock import AsyncClient, Client, ProofError, totp
 from twinlock.fastapi import Identity, Twinlock
 
+from tests.loop import Turn, longest_turn, without_collector
 from tests.server import Server
 
 ROUNDS = 11
 Times = dict[str, list[float]]
-missed: list[str] = []
 
 
-def promise(what: str, kept: bool) -> None:
-    print(f"  {'kept  ' if kept else 'MISSED'} {what}")
-    if not kept:
-        missed.append(what)
+@dataclass
+class Target:
+    what: str
+    met: bool
+    not_ours: str | None
+    """Why nothing in the package could meet it, where that is so."""
 
 
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Nobody pays for what another one has left."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+targets: list[Target] = []
+
+
+def target(what: str, met: bool, not_ours: str | None = None) -> None:
+    targets.append(Target(what, met, None if met else not_ours))
 
 
 def turns(rows: dict[str, tuple[int, Callable[[int], object]]]) -> Times:
@@ -151,10 +148,13 @@ def local() -> None:
     table(times)
     least, ours, *_ = times
     over = ratio(times, ours, least)
-    promise(f"{over:.2f} times the floor (at most 1.5)", over <= 1.5)
-    # More than what the floor reaches, which says how fast pyotp is here, can nobody promise.
     faster, at_most = ratio(times, "pyotp", ours), ratio(times, "pyotp", least)
-    promise(f"{faster:.0f} times as fast as pyotp (at least 25; the floor: {at_most:.0f})", faster >= 25)
+    target(
+        f"a wrong code is refused {faster:.0f} times as fast as by pyotp (at least 50)",
+        faster >= 50,
+        f"out of reach, the floor itself is {at_most:.0f} times as fast" if at_most < 50 else None,
+    )
+    target(f"in {over:.2f} times the time of the floor (at most 1.5)", over <= 1.5)
 
 
 def client() -> None:
@@ -189,36 +189,26 @@ def client() -> None:
     table(times)
     for name in ("Client", "AsyncClient"):
         over = compared(times, name, "the bare Rust client", lambda one, other: one - other)
-        promise(f"{name}: {over:.1f} µs over the bare client (under 60)", over < 60)
+        target(f"{name} takes {over:.1f} µs a call over the bare client (under 60)", over < 60)
     print("The longest turn of an event loop on which 1,000 calls begin at once, milliseconds:")
-    busy, clock = zip(*crowds, strict=True)
-    table({"processor time": list(busy), "by the clock, with what else the machine does": list(clock)})
-    longest = max(busy)
-    promise(f"the loop is blocked for {longest:.2f} ms at most (5)", longest <= 5)
+    busy, clock = ([getattr(turn, kind) * 1000 for turn in crowds] for kind in ("busy", "clock"))
+    table({"processor time": busy, "by the clock, with what else the machine does": clock})
+    target(f"an event loop works for {max(busy):.1f} ms at most in one turn (5)", max(busy) <= 5)
+    target(
+        f"and is held up for {max(clock):.1f} ms at most by the clock (5)",
+        max(clock) <= 5,
+        "it did not run meanwhile, the cores were taken" if max(busy) <= 5 else None,
+    )
 
 
-async def thousand(address: str) -> tuple[float, float]:
-    """The longest turn, in milliseconds of processor time and by the clock."""
-    turns: list[tuple[float, float]] = []
-
-    async def watch() -> None:
-        while True:
-            before = time.thread_time(), time.perf_counter()
-            # Comes back in the next turn.
-            await asyncio.sleep(0)
-            turns.append((time.thread_time() - before[0], time.perf_counter() - before[1]))
-
+async def thousand(address: str) -> Turn:
     async with AsyncClient(address, timeout=timedelta(minutes=1)) as client:
         await client.describe_user(user_id="nobody")
-        with without_collector():
-            watcher = asyncio.create_task(watch())
-            await asyncio.sleep(0.01)
+        async with longest_turn() as longest:
             await asyncio.gather(
                 *(client.describe_user(user_id=f"nobody-{number}") for number in range(1000))
             )
-            watcher.cancel()
-    busy, clock = zip(*turns, strict=True)
-    return max(busy) * 1000, max(clock) * 1000
+    return longest
 
 
 USERS_A_ROUND = 300
@@ -313,6 +303,10 @@ def by_hand(connection: redis.asyncio.Redis) -> FastAPI:
     return app
 
 
+def load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
+
+
 def used_by(*processes: int) -> float:
     """Seconds of processor time that the threads of some processes have used so far."""
     tasks = [task for process in processes for task in Path(f"/proc/{process}/task").iterdir()]
@@ -360,8 +354,12 @@ async def whole() -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load average {load()}")
     local()
     client()
     asyncio.run(whole())
-    sys.exit(1 if missed else 0)
+    print(f"The targets, at the end with a load average of {load()}:")
+    for each in targets:
+        why = f": {each.not_ours}" if each.not_ours else ""
+        print(f"  {'met   ' if each.met else 'MISSED'} {each.what}{why}")
+    sys.exit(1 if any(not each.met and not each.not_ours for each in targets) else 0)

@@ -127,7 +127,8 @@ def test_who_newly_owes_an_enrollment_is_told_once(browser: Any, monkeypatch: An
     settings = 'mode = "enforce"\nauthorities = ["staff"]\n'
     monkeypatch.setattr(mail, "outbox", [], raising=False)
     # Whatever is decided: that a grace runs, that they must set it up now, or that they are refused.
-    for grace, url, notified in [("1h", None, "GRACE_PERIOD"), ("0s", "/set-up/", "ENFORCED"), ("0s", None, "ENFORCED")]:
+    cases = [("1h", None, "GRACE_PERIOD"), ("0s", "/set-up/", "ENFORCED"), ("0s", None, "ENFORCED")]
+    for grace, url, notified in cases:
         monkeypatch.setattr(integration.LoginMixin, "enroll_url", url)
         with Server(file=f'[enforcement]\n{settings}grace = "{grace}"\n') as strict:
             monkeypatch.setattr(integration, "client", lambda: Client(strict.address))
