@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import django
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
 
@@ -65,15 +64,6 @@ def why(request: HttpRequest) -> HttpResponse:
     return JsonResponse(asdict(decision) if decision else {})
 
 
-def stored(request: HttpRequest) -> HttpResponse:
-    from twinlock.django import client, pending_user
-
-    user = pending_user(request) or request.user
-    of = datetime.fromisoformat(request.POST["create_time"])
-    client().acknowledge_recovery_key(user_id=str(user.pk), recovery_key_create_time=of)
-    return HttpResponseRedirect(request.POST["next"])
-
-
 urlpatterns: list[object] = []
 
 
@@ -92,7 +82,6 @@ def _patterns() -> None:
             path("login/code/", VerifyView.as_view(), name="twinlock_verify"),
             path("home/", home),
             path("why/", why),
-            path("stored/", stored),
             path("payout/", elevation_required(payout)),
         ]
     )

@@ -290,18 +290,53 @@ def test_a_session_of_another_user_does_not_stand_for_this_one(
     assert who(browser) == second.username
 
 
-def test_the_next_key_can_be_acknowledged_before_the_login_ends(
-    browser: Any, client: Client
-) -> None:
+def stored(page: Any) -> dict[str, str]:
+    form = r'name="next" value="([^"]+)".*name="stored" value="([^"]+)"'
+    found = re.search(form, page.content.decode(), re.DOTALL)
+    assert found
+    return {"next": found[1], "stored": found[2]}
+
+
+def acknowledged(client: Client, user: User) -> bool:
+    return client.describe_user(user_id=user.user_id).recovery_key_acknowledged
+
+
+def test_who_has_stored_the_next_key_is_reminded_no_more(browser: Any, client: Client) -> None:
     known, user = enrolled(client)
     password(browser, known, next="/payout/")
-    page = code(browser, user.recovery_key).content.decode()
-    created = re.search(r'name="create_time" value="([^"]+)"', page)
-    assert created
-    assert not client.describe_user(user_id=user.user_id).recovery_key_acknowledged
-    answer = browser.post("/stored/", {"create_time": created[1], "next": "/login/code/"}, follow=True)
-    assert answer.content == b"paid" and who(browser) == known.username
-    assert client.describe_user(user_id=user.user_id).recovery_key_acknowledged
+    form = stored(code(browser, user.recovery_key))
+    assert not acknowledged(client, user)
+    answers = [browser.post("/login/code/", form)["location"] for _ in range(2)]
+    assert answers == ["/login/code/"] * 2 and acknowledged(client, user)
+    assert browser.get("/login/code/", follow=True).content == b"paid"
+    assert who(browser) == known.username
+
+
+def test_who_is_logged_in_and_has_stored_the_next_key_goes_on(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    password(browser, known)
+    code(browser, user.code())
+    url = "/login/code/?next=/payout/%3Famount%3D7"
+    form = stored(code(browser, user.recovery_key, url))
+    assert browser.post(url, form)["location"] == "/payout/?amount=7" and acknowledged(client, user)
+
+
+def test_what_is_no_key_is_not_acknowledged_and_holds_nobody_up(
+    browser: Any, client: Client, caplog: Any
+) -> None:
+    known, user = enrolled(client)
+    # Not before the second step.
+    password(browser, known)
+    form = {"stored": user.key_time.isoformat()}
+    assert browser.post("/login/code/", form)["location"] == "/login/code/"
+    assert who(browser) == "nobody" and not acknowledged(client, user)
+    code(browser, user.code())
+    beyond = ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59")
+    for text in ("", "yesterday", "2026-01-01T00:00:00", *beyond):
+        answer = browser.post("/login/code/", {"stored": text, "next": "https://elsewhere.example/"})
+        assert answer["location"] == "/home/" and not acknowledged(client, user)
+        assert "was not acknowledged" in caplog.text
+        caplog.clear()
 
 
 def test_without_a_verdict_nobody_is_let_in(

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -226,8 +226,8 @@ class VerifyView(_FormView):
     form_class = VerifyForm
     template_name = "registration/twinlock_verify.html"
     recovery_key_template_name = "registration/twinlock_recovery_key.html"
-    """Shows ``recovery_key``, the next one after the old one was used, with a link to ``next_url``. With
-    ``recovery_key_create_time``, ``client().acknowledge_recovery_key`` notes that the user has stored it."""
+    """Shows ``recovery_key``, the next one after the old one was used, with a link to ``next_url``, or a form that sends
+    it as ``next`` and ``recovery_key_create_time`` in ISO 8601 as ``stored``: the user has stored the key."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         user = pending_user(request)
@@ -244,6 +244,23 @@ class VerifyView(_FormView):
             response = super().dispatch(request, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         return response
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        stored = request.POST.get("stored")
+        if stored is None:
+            return super().post(request, *args, **kwargs)
+        if not self._is_login or request.session[PENDING].get("passed"):
+            try:
+                client().acknowledge_recovery_key(
+                    user_id=str(self._user.pk),
+                    recovery_key_create_time=datetime.fromisoformat(stored),
+                )
+            except (TwinlockError, ValueError) as error:
+                # Nothing is lost: the next login reminds of it.
+                _log.warning("a recovery key was not acknowledged: %s", error)
+        # A login ends there, once, however often the button was pressed.
+        url = request.get_full_path() if self._is_login else self.get_success_url()
+        return HttpResponseRedirect(url)
 
     def form_valid(self, form: VerifyForm) -> HttpResponse:
         # Apps show codes with a blank in the middle, and people type it.
