@@ -38,7 +38,7 @@ pub struct Callers {
 /// An authenticated caller.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Caller {
-    pub name: String,
+    pub name: Arc<str>,
     pub namespace: Namespace,
     roles: Vec<Role>,
     credential: Credential,

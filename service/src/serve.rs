@@ -2,6 +2,7 @@
 
 pub mod certificate;
 mod connection;
+mod front;
 mod handshake;
 mod listener;
 mod renewal;
@@ -17,6 +18,7 @@ use crate::telemetry::{self, Metrics, Sent};
 use crate::{grpc, keyring, policy, rest};
 use anyhow::{Context as _, Result};
 use certificate::Files;
+use front::Front;
 use listener::Listener;
 use renewal::{Refused, Renewal};
 use std::fs;
@@ -89,13 +91,13 @@ pub async fn serve(
     let deadline = config.server.deadline;
     let calls = metrics.calls.clone();
     let context = Context { engine, callers, calls, deadline };
-    let routes = Routes::from(rest::router(context.clone()))
+    let others = Routes::from(rest::router(context.clone()))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(grpc::two_step(context.clone()))
         .add_service(grpc::admin(context.clone()))
-        .add_service(grpc::operator(context));
+        .add_service(grpc::operator(context.clone()));
+    let front = Front::new(grpc::two_step(context), others);
     let listener = Listener::bind(&config.server).await?;
     let address = listener.address(&config.server)?;
     let (stopping, mut stopped) = watch::channel(());
@@ -104,8 +106,8 @@ pub async fn serve(
         // The sender is dropped, never used: that is the signal.
         let _ = stopped.changed().await;
     };
-    let router = server(&config.server).add_routes(routes);
-    let serving = router.serve_with_incoming_shutdown(connections, stop_accepting);
+    let server = server(&config.server);
+    let serving = server.serve_with_incoming_shutdown(front, connections, stop_accepting);
     let serving = tokio::spawn(serving);
     let serving = async move { serving.await?.context("the server ended") };
     greet(config, &address, &probes, is_first_try);

@@ -8,12 +8,11 @@ mod probes;
 mod process;
 mod traces;
 
-pub use calls::grpc::Counted;
-pub use calls::{Calls, Outcome, Transport, UNKNOWN};
+pub use calls::{Calls, Outcome, Pending, Transport, UNKNOWN};
 pub use log::{filter as log_filter, start as start_log};
 pub use metrics::{Metrics, count_records};
 pub use probes::start as start_probes;
-pub use traces::{Sent, Traces};
+pub use traces::{Sent, Traced, Traces};
 
 use std::sync::Arc;
 use std::time::Duration;

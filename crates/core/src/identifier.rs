@@ -1,6 +1,7 @@
 //! Identifiers that a caller hands in, parsed once at the edge.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// An input that is not of the form that the contract asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +18,9 @@ macro_rules! identifier {
         $(#[$doc])*
         ///
         /// UTF-8 without control characters; nothing is trimmed, folded or normalised, and two are the
-        /// same only where every byte is.
+        /// same only where every byte is. A copy costs no allocation.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The most bytes that one may have.

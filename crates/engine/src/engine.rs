@@ -55,7 +55,7 @@ pub struct Call {
     /// Whose users the caller sees.
     pub namespace: Namespace,
     /// The authenticated caller, for the audit trail.
-    pub caller: String,
+    pub caller: Arc<str>,
     /// Where the attempt came from, for the audit trail.
     pub client: ClientContext,
     /// By when the call must have ended.
@@ -189,8 +189,7 @@ impl Engine {
 
     /// Whether the store can be used, and why not.
     pub async fn check(&self, deadline: Deadline) -> Result<(), Error> {
-        let check = deadline.limit(self.store.check(deadline)).await;
-        check.unwrap_or_else(|_| Err(decide::too_slow(false))).map_err(Error::from)
+        self.store.check(deadline).await.map_err(Error::from)
     }
 
     /// What an operator should mend about the store or the keyring although they can be used, as sentences.

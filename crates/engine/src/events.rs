@@ -61,7 +61,7 @@ pub struct Occurrence {
     /// Who did it, where that is somebody else.
     pub actor: Option<UserId>,
     /// The authenticated caller of the API.
-    pub caller: String,
+    pub caller: Arc<str>,
     /// By which proof, where there was one.
     pub method: Option<Method>,
     /// Why: the reason of a refusal, the ground of a decision on a login, or an operator's own words.

@@ -4,7 +4,6 @@
 //! words of bounded sets: no user, session or address is ever among them.
 
 use crate::clock::{self, Clock};
-use crate::deadline::Passed;
 use crate::error::Error;
 use crate::store::StoreError;
 use std::fmt;
@@ -25,7 +24,7 @@ const FACTORS: [&str; 2] = ["second_factor", "password"];
 /// What keeps attempts out: a wait, or the hard limit.
 const WAITS: [Reason; 2] = [Reason::Backoff, Reason::Locked];
 /// Why a store did not answer.
-const FAULTS: [&str; 4] = ["timeout", "unavailable", "incomplete", "unreadable"];
+const FAULTS: [&str; 3] = ["unavailable", "incomplete", "unreadable"];
 /// In the place of an offset where there is none yet: none is as large.
 const NOT_COMPARED: i64 = i64::MIN;
 
@@ -239,18 +238,13 @@ impl Verb {
         FAULTS.into_iter().zip(self.faults.iter().map(Counter::value))
     }
 
-    pub(crate) fn record<T>(
-        &self,
-        took: Duration,
-        answered: &Result<Result<T, StoreError>, Passed>,
-    ) {
+    pub(crate) fn record<T>(&self, took: Duration, answered: &Result<T, StoreError>) {
         self.took.record(took);
         let fault = match answered {
-            Ok(Ok(_)) => return,
-            Err(Passed) => 0,
-            Ok(Err(StoreError::Unavailable { .. } | StoreError::InUse(_))) => 1,
-            Ok(Err(StoreError::Incomplete(_))) => 2,
-            Ok(Err(StoreError::Unreadable(_))) => 3,
+            Ok(_) => return,
+            Err(StoreError::Unavailable { .. } | StoreError::InUse(_)) => 0,
+            Err(StoreError::Incomplete(_)) => 1,
+            Err(StoreError::Unreadable(_)) => 2,
         };
         self.faults[fault].add();
     }

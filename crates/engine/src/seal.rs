@@ -269,7 +269,7 @@ pub struct Vault {
 
 struct UserKey {
     id: KeyId,
-    seal: RandomizedNonceKey,
+    seal: Zeroizing<[u8; 32]>,
     digest: Hmac<Sha256>,
 }
 
@@ -280,11 +280,15 @@ impl UserKey {
             .expand_multi_info(&[b"twinlock v1 user keys\0", context], bytes.as_mut_slice())
             .expect("HKDF-SHA-256 gives up to 8,160 bytes");
         let (seal, digest) = bytes.split_at(32);
-        Self {
-            id: key.id,
-            seal: RandomizedNonceKey::new(&AES_256_GCM, seal).expect("AES-256 takes 32 bytes"),
-            digest: Hmac::new_from_slice(digest).expect("HMAC takes a key of any length"),
-        }
+        let mut sealing = Zeroizing::new([0; 32]);
+        sealing.copy_from_slice(seal);
+        let digest = Hmac::new_from_slice(digest).expect("HMAC takes a key of any length");
+        Self { id: key.id, seal: sealing, digest }
+    }
+
+    /// Its schedule takes longer than what it seals, and most calls seal and open nothing.
+    fn cipher(&self) -> RandomizedNonceKey {
+        RandomizedNonceKey::new(&AES_256_GCM, &*self.seal).expect("AES-256 takes 32 bytes")
     }
 
     fn digest(&self, label: &[u8], data: &[&[u8]]) -> [u8; 16] {
@@ -312,7 +316,7 @@ impl Vault {
         let mut ciphertext = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG_LEN));
         ciphertext.extend_from_slice(plaintext);
         let nonce = key
-            .seal
+            .cipher()
             .seal_in_place_append_tag(Aad::from(self.associated(purpose)), &mut *ciphertext)
             .expect("AES-GCM seals any value that fits in memory");
         sealed.extend_from_slice(nonce.as_ref());
@@ -332,7 +336,7 @@ impl Vault {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unreadable::Damaged)?;
         let mut bytes = Zeroizing::new(ciphertext.to_vec());
         let length = key
-            .seal
+            .cipher()
             .open_in_place(nonce, Aad::from(self.associated(purpose)), &mut bytes)
             .map_err(|_| Unreadable::Damaged)?
             .len();

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 pub use twinlock_core::decision::Durability;
 use twinlock_core::{Namespace, Timestamp, UserId};
 
-/// A store of records, one a user.
+/// A store of records, one a user. Whatever is behind it, each verb ends by its deadline.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Reads what is durable of one record, with the store's own time.

@@ -56,7 +56,7 @@ impl Known {
             let name = &caller.name;
             let credential = credential(caller).with_context(|| format!("caller {name}"))?;
             let caller = Arc::new(Caller {
-                name: name.clone(),
+                name: name.as_str().into(),
                 namespace: Namespace::parse(&caller.namespace)?,
                 roles: caller.roles.clone(),
                 credential: credential.clone(),
@@ -111,7 +111,7 @@ impl Known {
     /// The callers' names that the other state does not have, or has otherwise.
     pub fn names_without(&self, other: &Self) -> Vec<String> {
         let missing = self.all().filter(|caller| !other.all().any(|it| it == *caller));
-        let mut names: Vec<String> = missing.map(|caller| caller.name.clone()).collect();
+        let mut names: Vec<String> = missing.map(|caller| caller.name.to_string()).collect();
         names.sort_unstable();
         names.dedup();
         names

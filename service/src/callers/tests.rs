@@ -44,7 +44,7 @@ fn certified(names: &[&str]) -> Peer {
 
 fn known(headers: &HeaderMap, peer: Option<&Peer>) -> Result<String, Stranger> {
     let caller = callers().authenticate(headers, peer, Role::Product)?;
-    Ok(caller.name.clone())
+    Ok(caller.name.to_string())
 }
 
 #[test]

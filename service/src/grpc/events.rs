@@ -60,7 +60,7 @@ fn message(Event { id, what }: &Event) -> v1::Event {
         r#type: what.kind.as_str().into(),
         user_id: what.user.as_str().into(),
         actor_id: what.actor.as_ref().map(|actor| actor.as_str().into()).unwrap_or_default(),
-        caller: what.caller.clone(),
+        caller: what.caller.to_string(),
         method: what.method.map(convert::method).unwrap_or_default(),
         reason: what.reason.as_deref().unwrap_or_default().into(),
         client: Some(v1::ClientContext {

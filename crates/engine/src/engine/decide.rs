@@ -202,7 +202,7 @@ impl Engine {
         let version = swap.version;
         let record_tells = !self.store.waits_for(swap.durability);
         let swapping = self.store.swap(swap, call.deadline);
-        let error = match ask(call, "swap", &self.metrics.swap, true, swapping).await {
+        let error = match ask("swap", &self.metrics.swap, swapping).await {
             Ok(swapped) => return Ok(swapped),
             Err(error) => error,
         };
@@ -219,23 +219,21 @@ impl Engine {
 
     async fn load_stored(&self, call: &Call, on: &On) -> Result<Loaded, StoreError> {
         let loading = self.store.load(&on.key, call.deadline);
-        ask(call, "load", &self.metrics.load, false, loading).await
+        ask("load", &self.metrics.load, loading).await
     }
 }
 
-/// Asks the store, for no longer than the call may take.
+/// Asks the store, which answers by the call's deadline.
 async fn ask<T>(
-    call: &Call,
     name: &'static str,
     verb: &Verb,
-    may_have_happened: bool,
     asking: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let begun = Instant::now();
     let span = tracing::info_span!(target: SPANS, "store", otel.name = name);
-    let answered = call.deadline.limit(asking).instrument(span).await;
+    let answered = asking.instrument(span).await;
     verb.record(begun.elapsed(), &answered);
-    answered.unwrap_or_else(|_| Err(too_slow(may_have_happened)))
+    answered
 }
 
 /// What is known of a request that may be a repeat.
@@ -285,9 +283,4 @@ impl On {
             Err(refusal) => receipt::remember_refusal(record, asked.primary(), refusal, now),
         }
     }
-}
-
-pub(super) fn too_slow(may_have_happened: bool) -> StoreError {
-    let cause = "it did not answer within the deadline".into();
-    StoreError::Unavailable { cause, may_have_happened }
 }

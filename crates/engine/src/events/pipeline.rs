@@ -106,7 +106,7 @@ pub(crate) fn log(what: &Occurrence, id: Option<EventId>) {
         namespace = %what.namespace,
         user = %what.user,
         actor = what.actor.as_ref().map(tracing::field::display),
-        caller = what.caller,
+        caller = &*what.caller,
         method = what.method.map(tracing::field::debug),
         reason = what.reason.as_deref(),
         ip_address = what.client.ip_address,

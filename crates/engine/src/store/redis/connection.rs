@@ -2,10 +2,9 @@
 
 use super::address::Address;
 use super::fault::Fault;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Passed};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -73,12 +72,13 @@ impl Connector {
         until: Deadline,
     ) -> Result<Connection, String> {
         let until = until.within(self.timeout);
-        let connected = until.limit(self.open(credentials, address)).await;
+        // Boxed, since it is rare and as large as all the rest of a call that may have to do it.
+        let connected = until.limit(Box::pin(self.reach(credentials, address))).await;
         let connected = connected.unwrap_or_else(|_| Err("no answer in time".into()));
         connected.map_err(|cause| format!("cannot connect to {address}: {cause}"))
     }
 
-    async fn open(
+    async fn reach(
         &self,
         credentials: &Credentials,
         address: &Address,
@@ -146,8 +146,8 @@ impl Connection {
 
     /// Sends one command and waits for its answer, which may be an error of the server's.
     pub(super) async fn send(&self, command: &Cmd, until: Deadline) -> Result<Value, Fault> {
-        let mut connection = self.multiplexed.clone();
-        self.answered(connection.send_packed_command(command), until).await
+        let mut connection = self.open()?;
+        answered(until.limit(connection.send_packed_command(command)).await)
     }
 
     /// Sends commands in one piece, with nothing between them, and waits for all their answers.
@@ -156,10 +156,10 @@ impl Connection {
         commands: &Pipeline,
         until: Deadline,
     ) -> Result<Vec<Value>, Fault> {
-        let mut connection = self.multiplexed.clone();
+        let mut connection = self.open()?;
         let count = commands.len();
         let answers =
-            self.answered(connection.send_packed_commands(commands, 0, count), until).await?;
+            answered(until.limit(connection.send_packed_commands(commands, 0, count)).await)?;
         if answers.len() == count {
             Ok(answers)
         } else {
@@ -167,19 +167,19 @@ impl Connection {
         }
     }
 
-    async fn answered<T>(
-        &self,
-        answer: impl Future<Output = Result<T, RedisError>>,
-        until: Deadline,
-    ) -> Result<T, Fault> {
+    fn open(&self) -> Result<MultiplexedConnection, Fault> {
         if self.is_closed() {
             return Err(Fault::NotSent("the connection was closed".into()));
         }
-        match until.limit(answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Fault::Broken(error.to_string())),
-            Err(_) => Err(Fault::Silent("the server did not answer in time".into())),
-        }
+        Ok(self.multiplexed.clone())
+    }
+}
+
+fn answered<T>(answer: Result<Result<T, RedisError>, Passed>) -> Result<T, Fault> {
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Fault::Broken(error.to_string())),
+        Err(Passed) => Err(Fault::Silent("the server did not answer in time".into())),
     }
 }
 

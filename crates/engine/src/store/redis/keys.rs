@@ -59,15 +59,36 @@ impl Bucket {
 
     /// The key of its marker.
     pub(super) fn marker(self) -> String {
-        format!("{PREFIX}{:03x}}}:{MARKER}", self.0)
+        let mut marker = self.begin(MARKER.len());
+        marker.push_str(MARKER);
+        marker
+    }
+
+    /// What its keys begin with, and room for this much more. Every call makes keys, and a formatter takes
+    /// longer than all else about them.
+    fn begin(self, more: usize) -> String {
+        let mut key = String::with_capacity(PREFIX.len() + 5 + more);
+        key.push_str(PREFIX);
+        [8, 4, 0].into_iter().for_each(|shift| key.push(digit(self.0 >> shift).into()));
+        key.push_str("}:");
+        key
     }
 }
 
 /// The key of a user's record.
 pub(super) fn record(key: &RecordKey) -> String {
     let (namespace, user) = (key.namespace.as_str(), key.user.as_str());
-    let bucket = Bucket::of(key).0;
-    format!("{PREFIX}{bucket:03x}}}:{}:{namespace}:{user}", namespace.len())
+    // A namespace has at most 63 bytes.
+    let length = namespace.len() as u16;
+    let mut record = Bucket::of(key).begin(4 + namespace.len() + user.len());
+    if length >= 10 {
+        record.push(digit(length / 10).into());
+    }
+    record.push(digit(length % 10).into());
+    for part in [":", namespace, ":", user] {
+        record.push_str(part);
+    }
+    record
 }
 
 /// The key of the events.

@@ -120,10 +120,12 @@ impl Redis {
             Ok(live) => live,
             Err(cause) => return Turn::NotSent(cause, false),
         };
+        // What is rare is boxed, or every call would have room for it.
         let answered = if wait {
-            self.send_and_wait(&node, live.tells_of_disks(), command, asking, until).await
+            let sending = self.send_and_wait(&node, live.tells_of_disks(), command, asking, until);
+            Box::pin(sending).await
         } else if asking {
-            let answers = node.send_all(&live, &asking_first(command), until).await;
+            let answers = Box::pin(node.send_all(&live, &asking_first(command), until)).await;
             answers
                 .map(|mut answers| Ran { answer: answers.pop().unwrap_or_default(), waited: None })
         } else {
@@ -195,7 +197,7 @@ impl Redis {
 
     /// Looks for the servers again; where that fails, its cause is the better one.
     async fn find_servers(&self, until: Deadline, cause: &mut String) {
-        if let Err(why) = self.topology.refresh(until).await {
+        if let Err(why) = Box::pin(self.topology.refresh(until)).await {
             *cause = why;
         }
     }

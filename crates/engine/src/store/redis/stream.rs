@@ -167,8 +167,9 @@ impl SharedLog for EventLog {
 
 /// The command that adds an event. What is empty is left out.
 fn addition(what: &Occurrence) -> Cmd {
-    let mut add = cmd("XADD");
-    add.arg(keys::events()).arg("MAXLEN").arg("~").arg(LENGTH).arg("*");
+    // At most 22 arguments, and in most events no more than this many bytes.
+    let mut add = Cmd::with_capacity(23, 512);
+    add.arg("XADD").arg(keys::events()).arg("MAXLEN").arg("~").arg(LENGTH).arg("*");
     add.arg("at").arg(what.at.as_millis()).arg("type").arg(what.kind.as_str());
     add.arg("namespace").arg(what.namespace.as_str()).arg("user").arg(what.user.as_str());
     for (name, value) in [
@@ -210,7 +211,7 @@ fn occurrence(fields: &[Value]) -> Option<Occurrence> {
         namespace: Namespace::parse(field("namespace")).ok()?,
         user: UserId::parse(field("user")).ok()?,
         actor: optional("actor").map(UserId::parse).transpose().ok()?,
-        caller: field("caller").to_owned(),
+        caller: field("caller").into(),
         method: match optional("method") {
             Some(name) => Some(method(name)?),
             None => None,
