@@ -41,7 +41,8 @@ func run(ctx context.Context) error {
 	if err := shop.logIn(ctx, "alice", "web-2"); err != nil {
 		return err
 	}
-	return shop.deleteAccount(ctx, "alice", "web-2")
+	// A session from before there was an app: it has proved nothing since.
+	return shop.deleteAccount(ctx, "alice", "web-0")
 }
 
 // shop is the product. A person answers its questions on standard input, where a real one has pages.
@@ -109,29 +110,19 @@ func (s shop) logIn(ctx context.Context, user, session string) error {
 	}
 }
 
-// verify asks for a code until one is accepted.
+// verify is the second step of a login. It elevates the session as well.
 func (s shop) verify(ctx context.Context, user, session string) error {
-	for {
-		code, err := s.ask("The code that your app shows: ")
-		if err != nil {
-			return err
-		}
-		_, err = s.twinlock.Verify(ctx, &twinlockv1.VerifyRequest{
+	err := s.untilAccepted("The code that your app shows: ", func(code string) error {
+		_, err := s.twinlock.Verify(ctx, &twinlockv1.VerifyRequest{
 			UserId: user, SessionId: session, RequestId: requestID(),
 			Credential: &twinlockv1.VerifyRequest_TotpCode{TotpCode: code},
 		})
-		var no *refusal
-		switch err = refused(err); {
-		case err == nil:
-			fmt.Println("Logged in.")
-			return nil
-		case !errors.As(err, &no):
-			return err
-		case no.Reason == "LOCKED" || no.Reason == "NOT_ENROLLED":
-			return err
-		}
-		fmt.Printf("%s: %s (wait %.0f s)\n", no.Reason, no.Message, no.RetryAfter.Seconds())
+		return err
+	})
+	if err == nil {
+		fmt.Println("Logged in.")
 	}
+	return err
 }
 
 // deleteAccount asks for a fresh proof of identity before something that cannot be undone.
@@ -140,14 +131,40 @@ func (s shop) deleteAccount(ctx context.Context, user, session string) error {
 		UserId: user, SessionId: session,
 	})
 	if err = refused(err); isRefused(err, "ELEVATION_REQUIRED") {
-		// Here a page asks for a code, and calls Elevate as setUp does.
-		return err
+		err = s.elevate(ctx, user, session)
 	}
 	if err != nil {
 		return err
 	}
 	fmt.Println("This session has proved its identity: the account may be deleted.")
 	return nil
+}
+
+// elevate proves identity again, for a session that is logged in.
+func (s shop) elevate(ctx context.Context, user, session string) error {
+	return s.untilAccepted("A fresh code, to go on: ", func(code string) error {
+		_, err := s.twinlock.Elevate(ctx, &twinlockv1.ElevateRequest{
+			UserId: user, SessionId: session, RequestId: requestID(),
+			Credential: &twinlockv1.ElevateRequest_TotpCode{TotpCode: code},
+		})
+		return err
+	})
+}
+
+// untilAccepted asks for a code until one is accepted, and gives up where no other code would help.
+func (s shop) untilAccepted(question string, present func(code string) error) error {
+	for {
+		code, err := s.ask(question)
+		if err != nil {
+			return err
+		}
+		err = refused(present(code))
+		var no *refusal
+		if !errors.As(err, &no) || !no.allowsAnotherCode() {
+			return err
+		}
+		fmt.Printf("%s: %s (wait %.0f s)\n", no.Reason, no.Message, no.RetryAfter.Seconds())
+	}
 }
 
 func (s shop) ask(question string) (string, error) {

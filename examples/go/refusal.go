@@ -20,6 +20,15 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Reason + ": " + r.Message }
 
+// allowsAnotherCode tells whether another code may be accepted, now or after the wait.
+func (r *refusal) allowsAnotherCode() bool {
+	switch r.Reason {
+	case "INVALID_CODE", "CODE_ALREADY_USED", "MALFORMED_CODE", "BACKOFF":
+		return true
+	}
+	return false
+}
+
 // refused reads the details of a failed call. An error that is not Twinlock's own, such as a connection that
 // failed, comes back as it is: nothing was verified then.
 func refused(err error) error {

@@ -6,6 +6,7 @@ import com.google.rpc.RetryInfo;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
+import java.util.Set;
 
 /** What Twinlock says of a call that failed. */
 final class Refusal extends Exception {
@@ -21,6 +22,11 @@ final class Refusal extends Exception {
         super(message, cause);
         this.reason = reason;
         this.retryAfter = retryAfter;
+    }
+
+    /** Whether another code may be accepted, now or after the wait. */
+    boolean allowsAnotherCode() {
+        return Set.of("INVALID_CODE", "CODE_ALREADY_USED", "MALFORMED_CODE", "BACKOFF").contains(reason);
     }
 
     /**

@@ -20,6 +20,7 @@ import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.UUID;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 import java.util.function.Supplier;
 
 /**
@@ -55,7 +56,8 @@ public final class Shop {
             var shop = new Shop(stub, person);
             shop.setUp("alice", "web-1");
             shop.logIn("alice", "web-2");
-            shop.deleteAccount("alice", "web-2");
+            // A session from before there was an app: it has proved nothing since.
+            shop.deleteAccount("alice", "web-0");
         } catch (Refusal refusal) {
             System.err.println(refusal.reason + ": " + refusal.getMessage());
             System.exit(1);
@@ -103,18 +105,42 @@ public final class Shop {
         }
     }
 
-    /** Asks for a code until one is accepted. */
+    /** The second step of a login. It elevates the session as well. */
     private void verify(String user, String session) throws Refusal, IOException {
+        untilAccepted("The code that your app shows: ", code -> twinlock.verify(VerifyRequest.newBuilder()
+                .setUserId(user).setSessionId(session).setRequestId(requestId()).setTotpCode(code).build()));
+        System.out.println("Logged in.");
+    }
+
+    /** Asks for a fresh proof of identity before something that cannot be undone. */
+    private void deleteAccount(String user, String session) throws Refusal, IOException {
+        var check = CheckElevationRequest.newBuilder().setUserId(user).setSessionId(session).build();
+        try {
+            call(() -> twinlock.checkElevation(check));
+        } catch (Refusal refusal) {
+            if (!refusal.reason.equals("ELEVATION_REQUIRED")) {
+                throw refusal;
+            }
+            elevate(user, session);
+        }
+        System.out.println("This session has proved its identity: the account may be deleted.");
+    }
+
+    /** Proves identity again, for a session that is logged in. */
+    private void elevate(String user, String session) throws Refusal, IOException {
+        untilAccepted("A fresh code, to go on: ", code -> twinlock.elevate(ElevateRequest.newBuilder()
+                .setUserId(user).setSessionId(session).setRequestId(requestId()).setTotpCode(code).build()));
+    }
+
+    /** Asks for a code until one is accepted, and gives up where no other code would help. */
+    private void untilAccepted(String question, Function<String, ?> present) throws Refusal, IOException {
         while (true) {
-            var verify = VerifyRequest.newBuilder()
-                    .setUserId(user).setSessionId(session).setRequestId(requestId())
-                    .setTotpCode(ask("The code that your app shows: ")).build();
+            var code = ask(question);
             try {
-                call(() -> twinlock.verify(verify));
-                System.out.println("Logged in.");
+                call(() -> present.apply(code));
                 return;
             } catch (Refusal refusal) {
-                if (refusal.reason.equals("LOCKED") || refusal.reason.equals("NOT_ENROLLED")) {
+                if (!refusal.allowsAnotherCode()) {
                     throw refusal;
                 }
                 System.out.printf(
@@ -122,14 +148,6 @@ public final class Shop {
                         refusal.reason, refusal.getMessage(), refusal.retryAfter.toSeconds());
             }
         }
-    }
-
-    /** Asks for a fresh proof of identity before something that cannot be undone. */
-    private void deleteAccount(String user, String session) throws Refusal {
-        var check = CheckElevationRequest.newBuilder().setUserId(user).setSessionId(session).build();
-        // Where this is refused as ELEVATION_REQUIRED, a page asks for a code and calls elevate as setUp does.
-        call(() -> twinlock.checkElevation(check));
-        System.out.println("This session has proved its identity: the account may be deleted.");
     }
 
     private static <A> A call(Supplier<A> call) throws Refusal {
