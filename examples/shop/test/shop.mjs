@@ -56,9 +56,14 @@ export class Shop {
     return readFileSync(join(this.directory, 'log'), 'utf8');
   }
 
+  /** Lets the sidecar take what comes and answer nothing. */
+  pauseSidecar() {
+    this.#signalSidecar('SIGSTOP');
+  }
+
   /** Kills the sidecar at once, as `kill -9` does. The shop goes on. */
   async killSidecar() {
-    process.kill(Number(readFileSync(join(this.directory, 'sidecar.pid'), 'utf8')), 'SIGKILL');
+    this.#signalSidecar('SIGKILL');
     await this.#until(
       () =>
         this.#healthy().then(
@@ -99,6 +104,10 @@ export class Shop {
       }
     }
     rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #signalSidecar(signal) {
+    process.kill(Number(readFileSync(join(this.directory, 'sidecar.pid'), 'utf8')), signal);
   }
 
   #spawn(command, parameters = []) {

@@ -198,6 +198,18 @@ visit(
     // An administrator must set up an app before the first login is done.
     await alice.go('/admin');
     await alice.sees('This page is for administrators.');
+    assert.equal(await page.getByRole('link', { name: 'Confirm that it is you' }).count(), 0, 'no proof helps');
+    const others = `/admin/reset/${shop.userId('bob')}`;
+    await alice.go(others);
+    await alice.sees('This page is for administrators.');
+    const meddling = {
+      form: { ...(await alice.form('header form')), code: '123456', ticket: 'x' },
+      headers: { Origin: shop.address },
+      maxRedirects: 0,
+    };
+    const refused = await alice.context.request.post(others, meddling);
+    assert.equal(refused.status(), 403);
+    assert.ok((await refused.text()).includes('This page is for administrators.'));
     await alice.logOut('alice');
     await alice.logIn('root');
     await alice.heading('Set up an app');
@@ -217,6 +229,10 @@ visit(
     await alice.sees('Two-step verification is required for: staff.');
     await alice.sees(/alice\s+on\s+Reset alice/);
     await alice.sees(/root\s+on, required\s+–/);
+    await alice.go(`/admin/reset/${shop.userId('root')}`);
+    await alice.send('Turn off for root', { 'Your own code': '123456' });
+    await alice.sees('Turn off your own in your settings, or ask another administrator.');
+    await alice.go('/admin');
     await alice.follow('Reset alice');
     await alice.send('Turn off for alice', { 'Your own code': roots.usedCode() });
     await alice.sees('This code was used before.');
@@ -297,9 +313,14 @@ visit('carol logs in while the sidecar is killed', { scripts: true }, async (car
   await carol.logOut('carol');
   await carol.logIn('carol');
 
+  // Killed with the code in its hands: it has not answered yet.
+  const code = await app.code({ lasting: true });
+  shop.pauseSidecar();
+  const asked = carol.page.waitForRequest((request) => request.method() === 'POST');
+  const sent = carol.send('Continue', { Code: code });
+  await asked;
   await shop.killSidecar();
-  const code = await app.code();
-  await carol.send('Continue', { Code: code });
+  await sent;
   await carol.sees('This cannot be checked just now. Nothing is lost: try again in a moment.');
   assert.equal(await carol.page.getByLabel('Code').inputValue(), code);
   await carol.look('unavailable');

@@ -121,9 +121,9 @@ export class Visitor {
     return (await this.context.cookies()).find(({ name }) => name.startsWith('session'));
   }
 
-  /** What the form of the page would send. */
-  form() {
-    return this.page.locator('main form').evaluate((form) => Object.fromEntries(new FormData(form)));
+  /** What the form of the page would send, or another one. */
+  form(which = 'main form') {
+    return this.page.locator(which).evaluate((form) => Object.fromEntries(new FormData(form)));
   }
 
   /** Waits as long as the page says that one has to. */
