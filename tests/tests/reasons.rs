@@ -127,6 +127,28 @@ async fn a_store_that_does_not_answer_is_unavailable() {
     }
 }
 
+/// That is what it is for. It opens the login alone: nothing that needs the store is taken for granted.
+#[tokio::test(flavor = "multi_thread")]
+async fn legacy_mode_lets_users_in_without_the_store() {
+    let mut redis = Redis::start(Program::Redis, &[]);
+    let legacy = Options::default().over_redis(&redis.url()).set("login.mode=legacy");
+    let server = Server::start(legacy);
+    let grpc = Grpc::connect(&server).await.expect("a connection");
+    redis.kill();
+    for (channel, decision, ground) in [
+        ("LOGIN_CHANNEL_FORM", "DECISION_ALLOW", "LEGACY_LOGIN"),
+        ("LOGIN_CHANNEL_RECOVERY_ADMIN", "DECISION_ALLOW", "LEGACY_LOGIN"),
+        ("LOGIN_CHANNEL_BASIC", "DECISION_DENY", "BASIC_NOT_PROTECTED"),
+    ] {
+        let login = json!({ "userId": "alice", "channel": channel });
+        let owed = call(&grpc, "EvaluateLogin", &login).await.expect(channel);
+        assert_eq!((&owed["decision"], &owed["reason"]), (&json!(decision), &json!(ground)));
+    }
+    let code = json!({ "userId": "alice", "totpCode": "123456" });
+    let refusal = call(&grpc, "Verify", &code).await.expect_err("there is nothing to check it by");
+    assert_eq!(refusal.reason, "STORE_UNAVAILABLE", "{refusal:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_the_one_that_was_initialized_says_so() {
     let redis = Redis::start(Program::Redis, &[]);
