@@ -6,13 +6,12 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404, redirect
 from twinlock import TwinlockError
 from twinlock.django import client, elevation_required
 
 from .account import Login, told
-from .prompt import call, page, presented
+from .prompt import Problem, call, page, presented
 
 
 @login_required
@@ -37,7 +36,8 @@ def administrators(view):
     @login_required
     def checked(request, *args, **kwargs):
         if not request.user.is_staff:
-            raise PermissionDenied("This page is for administrators.")
+            # Not by PermissionDenied, whose page asks for a proof of identity: that would not help.
+            return page(request, "403.html", Problem("This page is for administrators.", 403))
         return view(request, *args, **kwargs)
 
     return checked
