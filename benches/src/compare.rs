@@ -148,6 +148,8 @@ fn twinlock(server: &str) -> Vec<Row> {
     };
     vec![
         row("Verify, right code", Work::Verify, Some(writes)),
+        // Of its two calls each needs to ask Redis once.
+        row("login", Work::Login, reads),
         row("Verify, wrong code", Work::Refused, None),
         row("Verify, blocked", Work::Blocked, reads),
         row("CheckElevation", Work::CheckElevation, reads),

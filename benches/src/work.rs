@@ -35,6 +35,8 @@ pub enum Work {
     Floor,
     /// Verify with a right code.
     Verify,
+    /// A login: EvaluateLogin, and then Verify with a right code.
+    Login,
     /// Verify within a block.
     Blocked,
     /// Verify with a wrong code.
@@ -85,6 +87,11 @@ impl Work {
             }
             Self::Verify => {
                 let Some(fresh) = people.fresh() else { return Ok(false) };
+                caller.call(VERIFY, &verify(fresh), None).await?;
+            }
+            Self::Login => {
+                let Some(fresh) = people.fresh() else { return Ok(false) };
+                caller.call(EVALUATE_LOGIN, &login(fresh.0.clone()), None).await?;
                 caller.call(VERIFY, &verify(fresh), None).await?;
             }
             Self::Blocked => {

@@ -223,6 +223,7 @@ async fn copy_record(directory: &Path, from: &str, to: &str) {
         bytes: Some(bytes),
         expire_at: None,
         durability: Durability::Enrollment,
+        decided_at: None,
     };
     assert_eq!(store.swap(swap, deadline).await.expect("a swap"), Swapped::Done);
 }

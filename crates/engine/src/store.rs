@@ -4,9 +4,11 @@
 //! [`Store::swap`] has replaced the very record that it was decided on.
 
 pub mod embedded;
+pub mod recent;
 pub mod redis;
 mod target;
 
+pub use recent::Recent;
 pub use target::{Found, Marked, Target};
 
 use crate::deadline::Deadline;
@@ -59,6 +61,11 @@ pub trait Store: Send + Sync + 'static {
     /// written again before anybody is told of it.
     fn waits_for(&self, _durability: Durability) -> bool {
         false
+    }
+
+    /// What was seen of records lately, where a load takes as long as asking somebody else.
+    fn recent(&self) -> Option<&Recent> {
+        None
     }
 
     /// What an operator should mend although the store can be used, as sentences.
@@ -141,6 +148,9 @@ pub struct Swap {
     pub expire_at: Option<Timestamp>,
     /// How durable the change must be before it counts as made.
     pub durability: Durability,
+    /// Where it was decided on what [`Recent`] gave: the time that was decided by. The swap is made only where
+    /// the store's clock shows that, or a time that is at most [`recent::LATEST`] later.
+    pub decided_at: Option<Timestamp>,
 }
 
 /// How a swap ended.

@@ -382,6 +382,7 @@ async fn put(
         bytes: Some(bytes),
         expire_at,
         durability: Durability::Attempt,
+        decided_at: None,
     };
     store.swap(swap, soon()).await.expect("a swap");
 }

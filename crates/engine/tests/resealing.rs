@@ -345,6 +345,7 @@ async fn what_cannot_be_opened_stays_as_it_is_and_keeps_its_key() {
         bytes: Some(damaged.bytes.clone()),
         expire_at: damaged.expire_at,
         durability: Durability::Attempt,
+        decided_at: None,
     };
     assert_eq!(store.swap(swap, ample()).await.expect("a swap"), Swapped::Done);
 

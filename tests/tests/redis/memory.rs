@@ -57,6 +57,7 @@ async fn bytes_a_user(program: Program, record: usize) -> u64 {
                     bytes: Some(vec![7; record]),
                     expire_at: None,
                     durability: Durability::Attempt,
+                    decided_at: None,
                 };
                 store
                     .swap(swap, Deadline::after(std::time::Duration::from_secs(20)))

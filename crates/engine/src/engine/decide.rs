@@ -107,15 +107,27 @@ impl Engine {
     }
 
     /// Runs one step against the record until its swap succeeds or the deadline passes.
+    ///
+    /// It begins with what was seen of the record lately, where anything was. That serves for a change alone:
+    /// then the swap tells whether it was still true. An answer that changes nothing needs a load.
     pub(super) async fn run<T>(
         &self,
         call: &Call,
         on: &On,
         step: impl Fn(Record, Timestamp) -> Result<Step<T>, Error>,
     ) -> Result<T, Error> {
+        let mut recent = self.store.recent().and_then(|recent| recent.take(&on.key));
         loop {
-            let (record, expected, now) = self.load(call, on).await?;
-            let decision = match step(record, now)? {
+            let is_loaded = recent.is_none();
+            let Loaded { record: found, now } = match recent.take() {
+                Some(recent) => recent,
+                None => self.load(call, on).await?,
+            };
+            let decided = on.read(found.as_ref()).and_then(|record| step(record, now));
+            if !is_loaded && !matches!(&decided, Ok(Step::Decide(it)) if it.record.is_some()) {
+                continue;
+            }
+            let decision = match decided? {
                 Step::Answer(answer) => return answer,
                 Step::Decide(decision) => decision,
             };
@@ -126,19 +138,26 @@ impl Engine {
                 let holds_nothing = expire_at.is_some_and(|end| end <= now);
                 let swap = Swap {
                     key: on.key.clone(),
-                    expected,
+                    expected: found.map(|(version, _)| version),
                     version: Version(entropy::bytes()),
                     bytes: (!holds_nothing).then(|| on.vault.write(&record)),
                     expire_at,
                     durability,
+                    decided_at: (!is_loaded).then_some(now),
                 };
                 if self.swap(call, on, swap).await? == Swapped::Changed {
-                    self.metrics.swap_conflicts.add();
+                    if is_loaded {
+                        self.metrics.swap_conflicts.add();
+                    }
                     if call.deadline.remaining().is_zero() {
                         return Err(Error::Contended);
                     }
                     continue;
                 }
+            } else if let (Some(recent), Some((version, bytes)), Ok(_)) =
+                (self.store.recent(), found, &outcome)
+            {
+                recent.keep(&on.key, version, bytes, now);
             }
             self.publish(call, &on.key, Some(now), events);
             return outcome.map_err(Error::from);
@@ -180,20 +199,14 @@ impl Engine {
 
     /// Reads a record, for calls that change nothing.
     pub(super) async fn read(&self, call: &Call, on: &On) -> Result<(Record, Timestamp), Error> {
-        self.load(call, on).await.map(|(record, _, now)| (record, now))
+        let Loaded { record, now } = self.load(call, on).await?;
+        Ok((on.read(record.as_ref())?, now))
     }
 
-    async fn load(
-        &self,
-        call: &Call,
-        on: &On,
-    ) -> Result<(Record, Option<Version>, Timestamp), Error> {
-        let Loaded { record, now } = self.load_stored(call, on).await?;
-        self.metrics.compare_clocks(now);
-        Ok(match record {
-            None => (Record::default(), None, now),
-            Some((version, bytes)) => (on.vault.read(&bytes)?, Some(version), now),
-        })
+    async fn load(&self, call: &Call, on: &On) -> Result<Loaded, StoreError> {
+        let loaded = self.load_stored(call, on).await?;
+        self.metrics.compare_clocks(loaded.now);
+        Ok(loaded)
     }
 
     /// Swaps once. Where the store cannot say what became of it, the record tells; but not whether
@@ -245,6 +258,11 @@ pub(super) enum Repeat<T> {
 }
 
 impl On {
+    /// Reads what the store has; nobody is known where that is nothing.
+    fn read(&self, found: Option<&(Version, Vec<u8>)>) -> Result<Record, Error> {
+        Ok(found.map(|(_, bytes)| self.vault.read(bytes)).transpose()?.unwrap_or_default())
+    }
+
     /// Looks the request up; `None` where it is new.
     pub(super) fn repeat<T: Answer>(
         &self,

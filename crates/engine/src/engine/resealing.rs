@@ -296,6 +296,7 @@ impl Engine {
                 expire_at,
                 // A lost one is made again: the former key still opens the record.
                 durability: Durability::Attempt,
+                decided_at: None,
             };
             if self.store.swap(swap, deadline).await? == Swapped::Done {
                 return Ok(Outcome::Resealed);

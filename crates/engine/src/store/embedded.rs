@@ -2,7 +2,7 @@
 //!
 //! All swaps go through one thread, which commits whatever waits in one transaction, so that
 //! concurrent callers share one fsync. Loads read a snapshot of the last commit on the caller's own
-//! thread and wait for nobody.
+//! thread and wait for nobody; it is begun once a commit, and not by every load.
 //!
 //! What it promises of its file:
 //! - A swap that was reported as done is on the disk. A power loss tears at most the commit that
@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use fault::{Fault, guarded};
 use format::{RECORDS, Stored};
 use medium::{Medium, Purpose};
-use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend};
 use snapshot::Snapshot;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
@@ -135,7 +135,8 @@ impl Embedded {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let name = medium.name().to_owned();
-        let state = RwLock::new(State::Open { database, generation: 0 });
+        let state = guarded(|| State::open(database, 0)).map_err(|fault| fault.error(&name, false));
+        let state = RwLock::new(state?);
         let shared = Arc::new(Shared { state, name, marker, clock });
         let (queue, messages) = mpsc::channel();
         let writer = Writer::new(Arc::clone(&shared), medium, messages);
@@ -201,7 +202,7 @@ impl Store for Embedded {
 
     async fn walk(&self, _deadline: Deadline) -> Result<Box<dyn Walk>, StoreError> {
         let transaction = guarded(|| {
-            let (transaction, _) = self.shared.begin_read()?;
+            let transaction = self.shared.begin_read()?;
             self.shared.vouch(&transaction)?;
             Ok(transaction)
         })
@@ -214,7 +215,7 @@ impl Store for Embedded {
     }
 
     async fn markers(&self, _deadline: Deadline) -> Result<Vec<Vec<u8>>, StoreError> {
-        guarded(|| Ok(vec![format::marker(&self.shared.begin_read()?.0)?]))
+        guarded(|| Ok(vec![format::marker(&self.shared.begin_read()?)?]))
             .map_err(|fault| fault.error(&self.shared.name, false))
     }
 
@@ -229,7 +230,7 @@ impl Store for Embedded {
 
     async fn check(&self, _deadline: Deadline) -> Result<(), StoreError> {
         guarded(|| {
-            let (transaction, _) = self.shared.begin_read()?;
+            let transaction = self.shared.begin_read()?;
             self.shared.vouch(&transaction)
         })
         .map_err(|fault| fault.error(&self.shared.name, false))
@@ -246,9 +247,30 @@ struct Shared {
 
 enum State {
     /// The generation counts the reopenings, so that a reader's complaint is about the right one.
-    Open { database: Database, generation: u64 },
+    Open { database: Database, last: Arc<View>, generation: u64 },
     /// Between a failure and the next try to reopen; every call is answered with its cause.
     Closed(StoreError),
+}
+
+/// All as of one commit. Until it is dropped, the space of what it sees is not used again.
+struct View {
+    transaction: ReadTransaction,
+    records: ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+impl View {
+    fn begin(database: &Database) -> Result<Arc<Self>, Fault> {
+        let transaction = database.begin_read()?;
+        let records = transaction.open_table(RECORDS)?;
+        Ok(Arc::new(Self { transaction, records }))
+    }
+}
+
+impl State {
+    fn open(database: Database, generation: u64) -> Result<Self, Fault> {
+        let last = View::begin(&database)?;
+        Ok(Self::Open { database, last, generation })
+    }
 }
 
 impl Shared {
@@ -256,34 +278,49 @@ impl Shared {
     /// begin: redb lets a database be closed under its readers.
     fn with_database<T>(
         &self,
-        work: impl FnOnce(&Database, u64) -> Result<T, Fault>,
+        work: impl FnOnce(&Database) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
-            State::Open { database, generation } => work(database, *generation),
+            State::Open { database, .. } => work(database),
             State::Closed(error) => Err(Fault::Closed(error.clone())),
         }
     }
 
-    fn begin_read(&self) -> Result<(ReadTransaction, u64), Fault> {
-        self.with_database(|database, generation| Ok((database.begin_read()?, generation)))
+    fn begin_read(&self) -> Result<ReadTransaction, Fault> {
+        self.with_database(|database| Ok(database.begin_read()?))
+    }
+
+    /// The last commit, and the generation of the database.
+    fn last(&self) -> Result<(Arc<View>, u64), Fault> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open { last, generation, .. } => Ok((last.clone(), *generation)),
+            State::Closed(error) => Err(Fault::Closed(error.clone())),
+        }
+    }
+
+    /// Shows what was committed to all loads from now on.
+    fn advance(&self) -> Result<(), Fault> {
+        let view = self.with_database(View::begin)?;
+        match &mut *self.state.write().unwrap_or_else(PoisonError::into_inner) {
+            State::Open { last, .. } => *last = view,
+            State::Closed(error) => return Err(Fault::Closed(error.clone())),
+        }
+        Ok(())
     }
 
     fn load(&self, key: &[u8], read_from: &mut Option<u64>) -> Result<Loaded, Fault> {
-        let transaction = self.with_database(|database, generation| {
-            *read_from = Some(generation);
-            Ok(database.begin_read()?)
-        })?;
+        let (view, generation) = self.last()?;
+        *read_from = Some(generation);
         // Read after the record is fixed: what is in it may otherwise seem to lie in the future, and lapse.
         let now = (self.clock)();
-        let records = transaction.open_table(RECORDS)?;
-        if let Some(found) = records.get(key)? {
+        if let Some(found) = view.records.get(key)? {
             let stored = Stored::read(key, found.value())?;
             if !stored.has_lapsed(now) {
                 let record = Some((stored.version, stored.bytes.to_vec()));
                 return Ok(Loaded { record, now });
             }
         }
-        self.vouch(&transaction)?;
+        self.vouch(&view.transaction)?;
         Ok(Loaded { record: None, now })
     }
 
@@ -327,6 +364,7 @@ mod tests {
             bytes: Some(b"here".to_vec()),
             expire_at: None,
             durability: Durability::Attempt,
+            decided_at: None,
         };
         store.swap(swap, deadline).await.expect("a swap");
         assert!(store.load(&key("bob"), deadline).await.expect("a load").record.is_none());

@@ -34,7 +34,7 @@ pub use address::{Address, AddressError};
 pub use stream::EventLog;
 pub use target::Restoring;
 
-use super::{Durability, Loaded, RecordKey, Store, StoreError, Swap, Swapped, Walk};
+use super::{Durability, Loaded, Recent, RecordKey, Store, StoreError, Swap, Swapped, Walk};
 use crate::deadline::Deadline;
 use ::redis::{Pipeline, Value, cmd};
 use async_trait::async_trait;
@@ -104,6 +104,7 @@ pub struct Redis {
     settings: Arc<Settings>,
     replicas: u32,
     acknowledge_attempts: bool,
+    recent: Recent,
 }
 
 /// Servers that hold no dataset.
@@ -196,6 +197,7 @@ impl Redis {
             settings,
             replicas: options.acknowledging_replicas,
             acknowledge_attempts: options.acknowledge_attempts,
+            recent: Recent::default(),
         };
         let refreshed = store.topology.refresh(deadline).await;
         refreshed.map_err(|cause| unavailable(cause, false))?;
@@ -340,6 +342,10 @@ impl Store for Redis {
         }
     }
 
+    fn recent(&self) -> Option<&Recent> {
+        Some(&self.recent)
+    }
+
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for node in &self.topology.table().nodes {
@@ -394,7 +400,8 @@ pub(super) mod tests {
         });
         let layout = Layout::Cluster(Vec::new());
         let topology = Arc::new(Topology::new(layout, settings.clone()));
-        Redis { topology, settings, replicas, acknowledge_attempts }
+        let recent = Recent::default();
+        Redis { topology, settings, replicas, acknowledge_attempts, recent }
     }
 
     #[test]

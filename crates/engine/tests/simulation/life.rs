@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
+use twinlock_core::login::Channel;
 use twinlock_core::recovery::RecoveryKey;
 use twinlock_core::second_factor::Proven;
 use twinlock_core::totp::{self, Parameters, Secret, TotpCode};
@@ -14,7 +15,7 @@ use twinlock_engine::engine::Credential;
 use twinlock_engine::hash::{Argon2Parameters, Hasher};
 use twinlock_engine::seal::{KeyId, Keyring};
 use twinlock_engine::store::{RecordKey, StoreError};
-use twinlock_engine::{Call, ClientContext, Engine, Error, Proof};
+use twinlock_engine::{Call, ClientContext, Engine, Error, LoginRequest, Proof};
 use zeroize::Zeroizing;
 
 const REPLICAS: usize = 3;
@@ -201,6 +202,16 @@ impl Life {
         id: Option<&str>,
         credential: Credential,
     ) -> Result<Proven, Error> {
+        // A login asks first what it owes, and what that loaded is decided on.
+        if self.world.roll(2) == 0 {
+            let login = LoginRequest {
+                channel: Channel::Form,
+                authorities: Vec::new(),
+                resource: String::new(),
+            };
+            let _ = self.engines[at].evaluate_login(&self.call(None), alice(), &login).await;
+            sleep(self.pause(3)).await;
+        }
         self.engines[at].verify(&self.call(id), alice(), None, credential).await
     }
 

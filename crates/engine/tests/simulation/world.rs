@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use twinlock_core::Timestamp;
 use twinlock_engine::deadline::Deadline;
+use twinlock_engine::store::recent::is_in_time;
 use twinlock_engine::store::{
-    Durability, Loaded, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, Walk,
+    Durability, Loaded, Recent, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, Walk,
     dataset_name,
 };
 
@@ -170,8 +171,9 @@ impl State {
 
     /// Makes the swap if nobody was faster; gives the moment at which the replica has it.
     fn swap(&mut self, swap: &Swap) -> Option<Instant> {
-        let current = self.load(&swap.key).record.map(|(version, _)| version);
-        if current != swap.expected {
+        let Loaded { record, now } = self.load(&swap.key);
+        if record.map(|(version, _)| version) != swap.expected || !is_in_time(swap.decided_at, now)
+        {
             return None;
         }
         let kept = swap.bytes.clone().map(|bytes| Kept {
@@ -207,11 +209,11 @@ fn name(key: &RecordKey) -> String {
 }
 
 /// The store, as one replica of the service sees it.
-pub struct Replica(Arc<World>);
+pub struct Replica(Arc<World>, Recent);
 
 impl Replica {
     pub fn of(world: &Arc<World>) -> Self {
-        Self(world.clone())
+        Self(world.clone(), Recent::default())
     }
 }
 
@@ -292,6 +294,10 @@ impl Store for Replica {
 
     async fn check(&self, _: Deadline) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn recent(&self) -> Option<&Recent> {
+        Some(&self.1)
     }
 
     fn waits_for(&self, durability: Durability) -> bool {

@@ -36,6 +36,7 @@ macro_rules! store_suite {
             walks_over_every_record,
             says_that_it_can_be_used,
             renews_the_markers_of_its_name_alone,
+            swaps_only_about_the_time_of_the_decision,
         );
     };
     ($open:path, $($check:ident),+ $(,)?) => {$(
@@ -273,6 +274,35 @@ pub async fn walks_over_every_record(store: Arc<dyn Store>) {
     assert!(!store.marker().is_empty());
 }
 
+pub async fn swaps_only_about_the_time_of_the_decision(store: Arc<dyn Store>) {
+    let key = key("decided at a time");
+    let (_, mut expected) = write(&store, &key, None, b"seen").await;
+    let minute = Duration::from_secs(60);
+    for (ahead, behind, swapped) in [
+        (Duration::ZERO, Duration::ZERO, Swapped::Done),
+        (minute, Duration::ZERO, Swapped::Changed),
+        (Duration::ZERO, minute, Swapped::Changed),
+        (Duration::ZERO, Duration::ZERO, Swapped::Done),
+    ] {
+        let now = now(&store, &key).await.after(ahead).as_millis() - behind.as_millis() as u64;
+        let decided_at = Some(Timestamp::from_millis(now));
+        let swap = Swap { decided_at, ..change(&key, Some(expected), Some(b"decided"), None) };
+        let made = swap.version;
+        assert_eq!(
+            store.swap(swap, soon()).await.expect("a swap"),
+            swapped,
+            "{ahead:?} {behind:?}"
+        );
+        if swapped == Swapped::Done {
+            expected = made;
+        }
+    }
+    let decided_at = Some(now(&store, &key).await);
+    let stale = Swap { decided_at, ..change(&key, Some(fresh()), Some(b"stale"), None) };
+    assert_eq!(store.swap(stale, soon()).await.expect("a swap"), Swapped::Changed);
+    assert_eq!(version(&store, &key).await, Some(expected));
+}
+
 pub async fn says_that_it_can_be_used(store: Arc<dyn Store>) {
     store.check(soon()).await.expect("a store that works");
 }
@@ -341,6 +371,7 @@ pub fn change(
         bytes: bytes.map(<[u8]>::to_vec),
         expire_at,
         durability: Durability::Attempt,
+        decided_at: None,
     }
 }
 

@@ -5,6 +5,7 @@ use super::format::{self, EXPIRY, RECORDS, Stored};
 use super::medium::{Medium, Purpose};
 use super::{Shared, State, unavailable};
 use crate::deadline::Deadline;
+use crate::store::recent::is_in_time;
 use crate::store::{StoreError, Swap, Swapped, Version, dataset_name};
 use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use std::mem;
@@ -46,6 +47,7 @@ type Answer = Result<Swapped, StoreError>;
 pub(super) struct Job {
     key: Vec<u8>,
     expected: Option<Version>,
+    decided_at: Option<Timestamp>,
     value: Option<Vec<u8>>,
     expiry: u64,
     answer: oneshot::Sender<Answer>,
@@ -63,7 +65,8 @@ impl Job {
         let expiry = format::expiry(swap.expire_at);
         let value =
             swap.bytes.as_ref().map(|bytes| format::value(&key, swap.version, expiry, bytes));
-        Self { key, expected: swap.expected, value, expiry, answer, _room: room }
+        let Swap { expected, decided_at, .. } = *swap;
+        Self { key, expected, decided_at, value, expiry, answer, _room: room }
     }
 
     fn answer(self, answer: Answer) {
@@ -136,8 +139,7 @@ impl Writer {
     }
 
     fn commit(&self, jobs: &[Job], began_to_commit: &mut bool) -> Result<Vec<Answer>, Fault> {
-        let mut transaction =
-            self.shared.with_database(|database, _| Ok(database.begin_write()?))?;
+        let mut transaction = self.shared.with_database(|database| Ok(database.begin_write()?))?;
         transaction.set_durability(Durability::Immediate)?;
         let now = (self.shared.clock)();
         let mut batch = Batch::begin(&transaction, now)?;
@@ -159,12 +161,16 @@ impl Writer {
         drop(batch);
         *began_to_commit = true;
         transaction.commit()?;
+        // Before anybody is answered: who knows of a change must not be shown the state before it.
+        self.shared.advance()?;
         Ok(answers)
     }
 
     fn renew(&mut self, marker: &[u8], answer: oneshot::Sender<Result<(), StoreError>>) {
-        let renewed =
-            guarded(|| self.shared.with_database(|database, _| format::renew(database, marker)));
+        let renewed = guarded(|| {
+            self.shared.with_database(|database| format::renew(database, marker))?;
+            self.shared.advance()
+        });
         let renewed = renewed.map_err(|fault| {
             let error = fault.error(&self.shared.name, true);
             if fault.needs_reopening() {
@@ -194,14 +200,14 @@ impl Writer {
             if dataset_name(&format::recognize(&database)?) != dataset_name(&self.shared.marker) {
                 return Err(Fault::Incomplete("it is another store than before".into()));
             }
-            Ok(database)
+            State::open(database, self.generation + 1)
         });
         match opened {
-            Ok(database) => {
+            Ok(opened) => {
                 tracing::info!(file = self.shared.name, "the store's file is open again");
                 self.generation += 1;
                 self.reopen = None;
-                self.replace(State::Open { database, generation: self.generation });
+                self.replace(opened);
             }
             Err(fault) => {
                 let wait = if fault.is_damage() { RETRY_DAMAGED } else { RETRY };
@@ -250,7 +256,7 @@ impl<'a> Batch<'a> {
                 (current, stored.expiry)
             }
         };
-        if current != job.expected {
+        if current != job.expected || !is_in_time(job.decided_at, self.now) {
             return Ok(Swapped::Changed);
         }
         match &job.value {

@@ -2,10 +2,12 @@
 //!
 //! Every access is one of them. An ordinary change is two round trips: the load, since nothing can be
 //! decided without the record, and the swap, since only the server can tell whether the record is still
-//! the one that was decided on. A refusal that changes nothing, such as one within a block, is the load
-//! alone.
+//! the one that was decided on. A change that soon follows a load, such as that of a code after its login was
+//! evaluated, is the swap alone ([`crate::store::recent`]). A refusal that changes nothing, such as one within a
+//! block, is the load alone.
 
 use super::keys::{self, Bucket};
+use crate::store::recent::LATEST;
 use crate::store::{Loaded, RecordKey, StoreError, Swap, Version, dataset_name};
 use aws_lc_rs::digest;
 use redis::{Cmd, Value};
@@ -54,6 +56,9 @@ impl Run {
         let mut arguments = vec![version, value.unwrap_or_default(), expiry.unwrap_or_default()];
         if swap.expected.is_none() {
             arguments.push(dataset_name(marker).to_vec());
+        } else if let Some(at) = swap.decided_at {
+            arguments.push(at.as_millis().to_string().into_bytes());
+            arguments.push(LATEST.as_millis().to_string().into_bytes());
         }
         Self::new(&SWAP, &swap.key, arguments)
     }
@@ -95,22 +100,37 @@ impl Run {
 
 /// What a load answered.
 pub(super) fn loaded(answer: Value, marker: &[u8]) -> Result<Loaded, StoreError> {
-    let Value::Array(parts) = answer else { return Err(strange()) };
-    let mut parts = parts.into_iter();
-    let now = time(parts.next()).ok_or_else(strange)?;
-    match parts.next() {
-        Some(Value::BulkString(mut value)) => {
-            let version = version(&value).ok_or_else(strange)?;
-            value.drain(..VERSION);
-            Ok(Loaded { record: Some((version, value)), now })
+    match answer {
+        Value::BulkString(found) => present(found).ok_or_else(strange),
+        Value::Array(parts) => absent(&parts, marker),
+        _ => Err(strange()),
+    }
+}
+
+/// A record behind the time at which it was read.
+fn present(mut found: Vec<u8>) -> Option<Loaded> {
+    let mut parts = found.splitn(3, |byte| *byte == b' ');
+    let now = time(parts.next()?, parts.next()?)?;
+    let value = parts.next()?;
+    let version = version(value)?;
+    let record = record(value).len();
+    found.drain(..found.len() - record);
+    Some(Loaded { record: Some((version, found)), now })
+}
+
+/// The time at which there was no record, and the marker that vouches for it.
+fn absent(parts: &[Value], marker: &[u8]) -> Result<Loaded, StoreError> {
+    let [Value::Array(now), found] = parts else { return Err(strange()) };
+    let [Value::BulkString(seconds), Value::BulkString(micros)] = now.as_slice() else {
+        return Err(strange());
+    };
+    let now = time(seconds, micros).ok_or_else(strange)?;
+    match found {
+        Value::BulkString(found) if dataset_name(found) == dataset_name(marker) => {
+            Ok(Loaded { record: None, now })
         }
-        Some(Value::Nil) => match parts.next() {
-            Some(Value::BulkString(found)) if dataset_name(&found) == dataset_name(marker) => {
-                Ok(Loaded { record: None, now })
-            }
-            Some(Value::BulkString(_)) => Err(foreign()),
-            _ => Err(emptied()),
-        },
+        Value::BulkString(_) => Err(foreign()),
+        Value::Nil => Err(emptied()),
         _ => Err(strange()),
     }
 }
@@ -155,13 +175,8 @@ fn strange() -> StoreError {
 }
 
 /// Reads the answer of `TIME`: seconds and microseconds.
-fn time(answer: Option<Value>) -> Option<Timestamp> {
-    let Some(Value::Array(parts)) = answer else { return None };
-    let number = |value: &Value| match value {
-        Value::BulkString(digits) => str::from_utf8(digits).ok()?.parse::<u64>().ok(),
-        _ => None,
-    };
-    let [seconds, micros] = parts.as_slice() else { return None };
+fn time(seconds: &[u8], micros: &[u8]) -> Option<Timestamp> {
+    let number = |digits| str::from_utf8(digits).ok()?.parse::<u64>().ok();
     let millis = number(seconds)?.checked_mul(1000)?.checked_add(number(micros)? / 1000)?;
     Some(Timestamp::from_millis(millis))
 }
@@ -180,24 +195,36 @@ mod tests {
 
     #[test]
     fn an_absence_is_believed_beside_the_marker_alone() {
-        let answer = |marker| loaded(Value::Array(vec![at(), Value::Nil, marker]), b"ours");
+        let answer = |marker| loaded(Value::Array(vec![at(), marker]), b"ours");
         let found = answer(bulk(b"ours")).expect("a load");
         assert!(found.record.is_none());
         assert_eq!(found.now, Timestamp::from_millis(1_700_000_000_123));
         for marker in [Value::Nil, bulk(b""), bulk(b"theirs"), bulk(b"ours!")] {
             assert!(matches!(answer(marker), Err(StoreError::Incomplete(_))));
         }
+        for strange in [Value::Okay, Value::Int(1), at()] {
+            assert!(matches!(answer(strange), Err(StoreError::Unavailable { .. })));
+        }
     }
 
     #[test]
     fn a_value_that_is_none_of_ours_is_an_error() {
-        let answer = |value| loaded(Value::Array(vec![at(), value]), b"ours");
-        let found = answer(bulk(b"0123456789abcdefrest")).expect("a load");
-        assert_eq!(found.record, Some((Version(*b"0123456789abcdef"), b"rest".to_vec())));
-        for strange in [bulk(b"short"), bulk(b""), Value::Okay, Value::Int(1)] {
+        let answer = |found: &[u8]| loaded(bulk(found), b"ours");
+        let found = answer(b"1700000000 123456 0123456789abcdefa record").expect("a load");
+        assert_eq!(found.record, Some((Version(*b"0123456789abcdef"), b"a record".to_vec())));
+        assert_eq!(found.now, Timestamp::from_millis(1_700_000_000_123));
+        for strange in [
+            &b"1700000000 123456 short"[..],
+            b"1700000000 123456 ",
+            b"1700000000 123456",
+            b"1700000000 -1 0123456789abcdefa record",
+            b" 123456 0123456789abcdefa record",
+            b"",
+        ] {
             assert!(matches!(answer(strange), Err(StoreError::Unavailable { .. })));
         }
-        assert!(loaded(Value::Nil, b"ours").is_err());
-        assert!(loaded(Value::Array(vec![Value::Nil, bulk(b"")]), b"ours").is_err());
+        for strange in [Value::Nil, Value::Okay, Value::Int(1), Value::Array(vec![at()])] {
+            assert!(matches!(loaded(strange, b"ours"), Err(StoreError::Unavailable { .. })));
+        }
     }
 }
