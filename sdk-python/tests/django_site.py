@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ def configure(address: str, database: Path) -> None:
             "django.middleware.csrf.CsrfViewMiddleware",
             "django.contrib.auth.middleware.AuthenticationMiddleware",
         ],
-        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        PASSWORD_HASHERS=[
+            "django.contrib.auth.hashers.MD5PasswordHasher",
+            "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+        ],
         ROOT_URLCONF=__name__,
         SECRET_KEY="not one",
         TEMPLATES=[
@@ -55,6 +59,10 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def payout(request: HttpRequest) -> HttpResponse:
     return HttpResponse("paid")
+
+
+async def awaited_payout(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("paid later")
 
 
 def why(request: HttpRequest) -> HttpResponse:
@@ -83,5 +91,6 @@ def _patterns() -> None:
             path("home/", home),
             path("why/", why),
             path("payout/", elevation_required(payout)),
+            path("awaited/", elevation_required(max_age=timedelta(minutes=5))(awaited_payout)),
         ]
     )

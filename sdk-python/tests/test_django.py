@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twinlock import Client
+from twinlock import Client, RequestError
 
 from . import django_site
 from .server import Server
@@ -270,6 +270,61 @@ def test_something_sensitive_needs_a_recent_proof(browser: Any, client: Client) 
     assert answer.status_code == 200
 
 
+def test_an_awaited_view_needs_a_recent_proof_too(browser: Any, client: Client) -> None:
+    known, user = enrolled(client)
+    assert browser.get("/awaited/")["location"] == "/login/?next=%2Fawaited%2F"
+    password(browser, known)
+    code(browser, user.code())
+    client.drop_elevation(user_id=user.user_id, all_sessions=True)
+    answer = browser.get("/awaited/")
+    assert answer["location"] == "/login/code/?next=%2Fawaited%2F"
+    assert browser.post("/awaited/").status_code == 403
+    code(browser, user.code(), answer["location"])
+    assert browser.get("/awaited/").content == b"paid later"
+
+
+def with_password(browser: Any, text: str) -> str:
+    """Somebody who is logged in proves identity by the password; gives where that leads, or the page."""
+    page = browser.get("/login/code/?next=/payout/")
+    assert 'name="password"' in page.content.decode() and 'name="code"' not in page.content.decode()
+    form = {"password": text, "ticket": ticket(page)}
+    answer = browser.post("/login/code/?next=/payout/", form)
+    return str(answer.get("location") or answer.content.decode())
+
+
+def test_who_has_set_up_no_app_proves_it_by_the_password(browser: Any, client: Client) -> None:
+    from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+    known = account()
+    # One that Twinlock reads, unlike that of the other tests.
+    known.password = PBKDF2PasswordHasher().encode("correct horse ", "salt-and-pepper", 1_000)
+    known.save()
+    browser.force_login(known)
+    assert browser.get("/payout/")["location"] == "/login/code/?next=%2Fpayout%2F"
+    assert "This is not right" in with_password(browser, "correct horse")
+    assert with_password(browser, "correct horse ") == "/payout/"
+    assert browser.get("/payout/").content == b"paid"
+    # Who guesses must wait, also for the right one.
+    for _ in range(2):
+        with_password(browser, "wrong")
+    assert "Too many failed attempts. Try again in 1 s." in with_password(browser, "correct horse ")
+    # Where there is an app, the password is not enough.
+    User(client, str(known.pk))
+    page = browser.get("/login/code/").content.decode()
+    assert 'name="code"' in page and 'name="password"' not in page
+    browser.post("/login/code/", {"password": "correct horse "})
+    assert browser.get("/payout/").status_code == 302
+
+
+def test_who_has_no_password_is_not_asked_for_it(browser: Any) -> None:
+    known = account()
+    known.set_unusable_password()
+    known.save()
+    browser.force_login(known)
+    page = browser.get("/login/code/").content.decode()
+    assert 'name="code"' in page and 'name="password"' not in page
+
+
 def test_the_way_on_stays_on_the_site(browser: Any, client: Client) -> None:
     known, user = enrolled(client)
     password(browser, known)
@@ -376,9 +431,20 @@ def test_who_must_enroll_is_not_logged_in(browser: Any, monkeypatch: Any) -> Non
 def test_the_client_is_made_by_the_settings() -> None:
     from twinlock import django as integration
 
+    from django.core.exceptions import ImproperlyConfigured
     from django.test import override_settings
 
     integration.client.cache_clear()
     with override_settings(TWINLOCK={"ADDRESS": "127.0.0.1:1", "TIMEOUT": 0.5}):
         assert integration.client().address == "127.0.0.1:1"
+    wrong: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"ADRESS": "127.0.0.1:1"}, ImproperlyConfigured, "ADRESS"),
+        ({"ADDRESS": "127.0.0.1:1", "TLS_CA": b"PEM"}, RequestError, "https://"),
+        ({"ADDRESS": "https://a", "TLS_CERTIFICATE": b"PEM"}, RequestError, "tls_key"),
+        ({"ADDRESS": "https://a", "TLS_KEY": b"PEM"}, RequestError, "tls_key"),
+    ]
+    for setting, error, said in wrong:
+        integration.client.cache_clear()
+        with override_settings(TWINLOCK=setting), pytest.raises(error, match=said):
+            integration.client()
     integration.client.cache_clear()

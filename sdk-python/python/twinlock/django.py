@@ -1,8 +1,8 @@
 """Twinlock for Django: a login in two steps, and views that need a recent proof of identity. Needs
 ``pip install twinlock[django]``.
 
-The setting ``TWINLOCK`` is a dictionary with ``ADDRESS``, ``TOKEN``, ``TIMEOUT`` (seconds) and ``TLS_CA`` (PEM);
-all of them may be left out. Users are named by their primary key. Each login gets a random session id of its own,
+The setting ``TWINLOCK`` is a dictionary with ``ADDRESS``, ``TOKEN``, ``TIMEOUT`` (seconds) and ``TLS_CA``,
+``TLS_CERTIFICATE`` and ``TLS_KEY`` (PEM, as bytes); all of them may be left out. Users are named by their primary key. Each login gets a random session id of its own,
 kept in Django's session.
 """
 
@@ -18,14 +18,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django import forms
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME, SESSION_KEY, get_user_model, login
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
@@ -44,6 +45,7 @@ from ._results import Decision, LoginChannel, LoginDecision
 __all__ = [
     "LoginMixin",
     "LoginView",
+    "PasswordForm",
     "VerifyForm",
     "VerifyView",
     "client",
@@ -61,16 +63,25 @@ DECISION = "_twinlock_decision"
 PENDING_SECONDS = 10 * 60
 """How long a login waits for its second step."""
 
+_OPTIONS = {"ADDRESS", "TOKEN", "TIMEOUT", "TLS_CA", "TLS_CERTIFICATE", "TLS_KEY"}
+
+V = TypeVar("V", bound=Callable[..., Any])
+
 
 @functools.cache
 def client() -> Client:
     """The client of this process, by the setting ``TWINLOCK``."""
     setting = getattr(settings, "TWINLOCK", {})
+    # A misspelt address would be that of another server.
+    if unknown := setting.keys() - _OPTIONS:
+        raise ImproperlyConfigured(f"TWINLOCK has no option {', '.join(sorted(unknown))}.")
     return Client(
         setting.get("ADDRESS"),
         token=setting.get("TOKEN"),
         timeout=timedelta(seconds=setting.get("TIMEOUT", 5)),
         tls_ca=setting.get("TLS_CA"),
+        tls_certificate=setting.get("TLS_CERTIFICATE"),
+        tls_key=setting.get("TLS_KEY"),
     )
 
 
@@ -185,17 +196,11 @@ def login_decision(request: HttpRequest) -> LoginDecision | None:
     return LoginDecision(**kept | {"decision": Decision(kept["decision"])})
 
 
-class VerifyForm(forms.Form):
-    """One field for the code or the recovery key, and a hidden one that makes a repeat harmless: a form that is sent
-    twice, or again because its answer was lost, gets the same answer, a new recovery key included. A template that
-    leaves the hidden one out does without that."""
+class _Form(forms.Form):
+    """A form with a hidden field that makes a repeat harmless: a form that is sent twice, or again because its answer
+    was lost, gets the same answer, a new recovery key included. A template that leaves the field out does without
+    that."""
 
-    code = forms.CharField(
-        label="Code from the authenticator app, or recovery key",
-        max_length=128,
-        strip=True,
-        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "autofocus": True}),
-    )
     ticket = forms.CharField(
         max_length=128,
         required=False,
@@ -209,21 +214,44 @@ class VerifyForm(forms.Form):
         self.data = typed | {self.add_prefix("ticket"): secrets.token_urlsafe(24)}
 
 
+class VerifyForm(_Form):
+    """One field for the code or the recovery key, and the hidden one."""
+
+    code = forms.CharField(
+        label="Code from the authenticator app, or recovery key",
+        max_length=128,
+        strip=True,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "autofocus": True}),
+    )
+
+
+class PasswordForm(_Form):
+    """What proves identity as long as no app is set up: the password, and the hidden field."""
+
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+
+
 if TYPE_CHECKING:
-    _FormView = FormView[VerifyForm]
+    _FormView = FormView[VerifyForm | PasswordForm]
 else:
     _FormView = FormView
 
 
 class VerifyView(_FormView):
     """The second step: of a login, or of somebody who is logged in and goes on to something sensitive. In a login,
-    templates get its ``login_decision``.
+    templates get its ``login_decision``. Who is logged in and has set up no app is asked for the password, which
+    Twinlock compares with the hash in the user table, and so makes those wait who guess.
 
     A login by recovery key ends with the link on the page that shows the next key. Were the session renewed together
     with that page, and the page lost on its way, nobody could ask for it again.
     """
 
     form_class = VerifyForm
+    password_form_class: type[PasswordForm] = PasswordForm
     template_name = "registration/twinlock_verify.html"
     recovery_key_template_name = "registration/twinlock_recovery_key.html"
     """Shows ``recovery_key``, the next one after the old one was used, with a link to ``next_url``, or a form that sends
@@ -262,26 +290,36 @@ class VerifyView(_FormView):
         url = request.get_full_path() if self._is_login else self.get_success_url()
         return HttpResponseRedirect(url)
 
-    def form_valid(self, form: VerifyForm) -> HttpResponse:
-        # Apps show codes with a blank in the middle, and people type it.
-        user, presented = self._user, "".join(form.cleaned_data["code"].split())
+    def get_form_class(self) -> type[VerifyForm | PasswordForm]:
+        return self.password_form_class if self._has_password_alone() else super().get_form_class()
+
+    def _has_password_alone(self) -> bool:
+        if self._is_login or not self._user.has_usable_password():
+            return False
+        try:
+            return not client().describe_user(user_id=str(self._user.pk)).enrolled
+        except TwinlockError:
+            # Whatever is presented gets no verdict either, and that is what the form then says.
+            return False
+
+    def form_valid(self, form: VerifyForm | PasswordForm) -> HttpResponse:
+        user, proof = self._user, _proof(form, self._user)
         pending = self.request.session[PENDING] if self._is_login else None
         session = pending["session"] if pending else session_id(self.request)
-        is_code = re.fullmatch("[0-9]{6,8}", presented) is not None
-        proof = {"totp_code" if is_code else "recovery_key": presented}
         ask: Any = client().verify if self._is_login else client().elevate
         try:
             done = ask(
                 user_id=str(user.pk),
                 session_id=session,
-                request_id=_request_id(session, form.cleaned_data["ticket"], presented),
+                request_id=_request_id(session, form.cleaned_data["ticket"], *proof.values()),
                 **proof,
                 **_origin(self.request),
             )
         except ProofError as error:
             form.renew()
             wait = _wait(error) if error.reason == "CODE_ALREADY_USED" else ""
-            form.add_error("code", f"{_SENTENCES.get(error.reason, _SENTENCES['INVALID_CODE'])}{wait}")
+            field = "password" if "password" in proof else "code"
+            form.add_error(field, f"{_SENTENCES.get(error.reason, _SENTENCES['INVALID_CODE'])}{wait}")
             return self.form_invalid(form)
         except BlockedError as error:
             form.renew()
@@ -336,22 +374,31 @@ class VerifyView(_FormView):
         return url if allowed else resolve_url(settings.LOGIN_REDIRECT_URL)
 
 
+@overload
 def elevation_required(
-    view: Callable[..., HttpResponseBase] | None = None,
+    view: V, *, max_age: timedelta | None = None, verify_url: str = "twinlock_verify"
+) -> V: ...
+@overload
+def elevation_required(
+    view: None = None, *, max_age: timedelta | None = None, verify_url: str = "twinlock_verify"
+) -> Callable[[V], V]: ...
+def elevation_required(
+    view: V | None = None,
     *,
     max_age: timedelta | None = None,
     verify_url: str = "twinlock_verify",
-) -> Any:
+) -> V | Callable[[V], V]:
     """Lets through only sessions that have proved identity lately, within ``max_age``; sends the others to
     ``verify_url`` and back. Requests that change something are refused instead (403): going back would lose
     what was sent. Where Twinlock gives no verdict, the failure goes on and nobody passes.
+
+    The view may be an ``async`` one.
     """
     if view is None:
         return functools.partial(elevation_required, max_age=max_age, verify_url=verify_url)
     inner = view
 
-    @functools.wraps(inner)
-    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def instead(request: HttpRequest) -> HttpResponseBase | None:
         path = request.get_full_path()
         if not request.user.is_authenticated:
             query = urlencode({REDIRECT_FIELD_NAME: path})
@@ -365,9 +412,23 @@ def elevation_required(
                 raise PermissionDenied("This needs a recent proof of identity.") from None
             query = urlencode({REDIRECT_FIELD_NAME: path})
             return HttpResponseRedirect(f"{resolve_url(verify_url)}?{query}")
-        return inner(request, *args, **kwargs)
+        return None
 
-    return checked
+    if iscoroutinefunction(inner):
+
+        @functools.wraps(inner)
+        async def awaited(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            answer = await sync_to_async(instead)(request)
+            return await inner(request, *args, **kwargs) if answer is None else answer
+
+        return cast(V, awaited)
+
+    @functools.wraps(inner)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        answer = instead(request)
+        return inner(request, *args, **kwargs) if answer is None else answer
+
+    return cast(V, checked)
 
 
 _SENTENCES = {
@@ -383,11 +444,20 @@ def _no_verdict(form: forms.Form, error: TwinlockError) -> None:
     form.add_error(None, "The second step cannot be checked now. Try again later.")
 
 
-def _request_id(session: str, ticket: str, presented: str) -> str | None:
+def _proof(form: VerifyForm | PasswordForm, user: Any) -> dict[str, str]:
+    if isinstance(form, PasswordForm):
+        return {"password": form.cleaned_data["password"], "password_hash": user.password}
+    # Apps show codes with a blank in the middle, and people type it.
+    presented = "".join(form.cleaned_data["code"].split())
+    is_code = re.fullmatch("[0-9]{6,8}", presented) is not None
+    return {"totp_code" if is_code else "recovery_key": presented}
+
+
+def _request_id(session: str, ticket: str, *presented: str) -> str | None:
     """The same for the same form with the same content, and for nothing else."""
     if not ticket:
         return None
-    return hashlib.sha256("\0".join((session, ticket, presented)).encode()).hexdigest()
+    return hashlib.sha256("\0".join((session, ticket, *presented)).encode()).hexdigest()
 
 
 def _wait(error: TwinlockError) -> str:
