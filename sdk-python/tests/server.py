@@ -26,6 +26,7 @@ class Server:
         self,
         *settings: str,
         file: str | None = None,
+        files: dict[str, bytes] | None = None,
         listen: str = "127.0.0.1:0",
         redis: bool = False,
     ) -> None:
@@ -38,6 +39,8 @@ class Server:
         if file is not None:
             (self.directory / "twinlock.toml").write_text(file)
             self._arguments += ["--config", "twinlock.toml"]
+        for name, content in (files or {}).items():
+            (self.directory / name).write_bytes(content)
         for setting in settings:
             self._arguments += ["--set", setting]
         self._listen = listen
