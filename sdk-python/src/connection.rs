@@ -4,7 +4,7 @@
 
 use crate::call::Call;
 use crate::convert::{self, Text, Time, client, given, optional, set, text};
-use crate::failure::exception;
+use crate::failure::{exception, guarded};
 use crate::process::{self, Own};
 use crate::watch::Watch;
 use pyo3::IntoPyObjectExt;
@@ -28,16 +28,17 @@ enum State {
 
 impl Connection {
     fn open(py: Python<'_>, options: Options) -> PyResult<Self> {
-        let client = connect(py, &options).map_err(|error| exception(py, &error))?;
+        let client = connect(py, &options)?;
         Ok(Self { options, client: Mutex::new(State::Open(Own::new(client))) })
     }
 
     /// The client of this process. The lock is held only together with the interpreter's; see
     /// [`process::runtime`].
-    fn client(&self, py: Python<'_>) -> Result<Client, Error> {
+    fn client(&self, py: Python<'_>) -> PyResult<Client> {
         let mut state = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         let State::Open(client) = &mut *state else {
-            return Err(Error::invalid("client", "The client is closed. Make a new one.".into()));
+            let message = "The client is closed. Make a new one.";
+            return Err(exception(py, &Error::invalid("client", message.into())));
         };
         if let Some(client) = client.get() {
             return Ok(client.clone());
@@ -59,7 +60,7 @@ impl Connection {
         Answer: for<'py> IntoPyObject<'py>,
         Sent: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let client = self.client(py).map_err(|error| exception(py, &error))?;
+        let client = self.client(py)?;
         Ok(Call::new(send(client), |py, answer| match convert(answer) {
             Ok(answer) => answer.into_py_any(py),
             Err(error) => Err(exception(py, &error)),
@@ -67,10 +68,12 @@ impl Connection {
     }
 }
 
-fn connect(py: Python<'_>, options: &Options) -> Result<Client, Error> {
-    let runtime = process::runtime(py)?;
-    let _within = runtime.enter();
-    Client::connect_lazy(options)
+fn connect(py: Python<'_>, options: &Options) -> PyResult<Client> {
+    guarded(py, || {
+        let runtime = process::runtime(py)?;
+        let _within = runtime.enter();
+        Client::connect_lazy(options)
+    })
 }
 
 /// An answer that says nothing but that it was done.
@@ -123,7 +126,7 @@ impl Connection {
     /// The same connection with another deadline for each call.
     fn with_timeout(&self, py: Python<'_>, timeout: Bound<'_, PyAny>) -> PyResult<Self> {
         let timeout = convert::duration(&timeout, "timeout")?;
-        let client = self.client(py).map_err(|error| exception(py, &error))?;
+        let client = self.client(py)?;
         let client = Own::new(client.with_timeout(timeout));
         let options = Options { timeout, ..self.options.clone() };
         Ok(Self { options, client: Mutex::new(State::Open(client)) })

@@ -50,7 +50,7 @@ pub fn client(
 pub fn number(value: &Bound<'_, PyAny>, field: &'static str) -> PyResult<u64> {
     value.extract().map_err(|error: PyErr| {
         match error.is_instance_of::<PyOverflowError>(value.py()) {
-            true => malformed(value.py(), field, "must be a whole number that is not negative"),
+            true => malformed(value.py(), field, "must be a whole number from 0 to 2^64 - 1"),
             false => error,
         }
     })

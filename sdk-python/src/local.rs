@@ -34,7 +34,7 @@ use twinlock_core::{qr, second_factor};
 /// >>> totp.verify("JBSWY3DPEHPK3PXP", "282760", at=30, last_step=0)
 /// Traceback (most recent call last):
 ///     ...
-/// twinlock._errors.ProofError: This code was used before. Wait for the next one and enter that.
+/// twinlock.ProofError: This code was used before. Wait for the next one and enter that.
 #[pyfunction]
 #[pyo3(signature = (
     secret, code, *, last_step = None, at = None, window = None, algorithm = None, digits = None, period = None
@@ -344,7 +344,7 @@ fn time(value: &Bound<'_, PyAny>, field: &'static str) -> PyResult<Timestamp> {
     if let Ok(float) = value.cast::<PyFloat>() {
         let passed = Duration::try_from_secs_f64(float.value());
         let passed =
-            passed.map_err(|_| malformed(value.py(), field, "must not lie before 1970"))?;
+            passed.map_err(|_| malformed(value.py(), field, "must be a number of seconds from 1970 on"))?;
         return Ok(Timestamp::default().after(passed));
     }
     Ok(Timestamp::from_secs(number(value, field)?))

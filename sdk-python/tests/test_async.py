@@ -58,11 +58,20 @@ async def test_a_login_in_two_steps(client: Client, address: str) -> None:
 
 
 class Silence:
-    """A server that takes connections and says nothing; it counts who has gone away again."""
+    """A server that takes connections and says nothing."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def until_hung_up(self) -> None:
+        """Waits until the one who has connected has gone away again."""
+        self._listener.settimeout(10)
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(10)
+            while connection.recv(4096):
+                pass
 
     def __enter__(self) -> Silence:
         return self
@@ -83,6 +92,9 @@ async def test_cancelling_a_task_cancels_its_call() -> None:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(client.describe_user(user_id="alice"), 0.1)
         assert time.monotonic() - began < 1
+        # A call that went on would hold the connection for its minute.
+        await client.close()
+        await asyncio.to_thread(silence.until_hung_up)
 
 
 async def test_a_cancelled_call_leaves_no_answer_to_the_next(client: Client, address: str) -> None:
@@ -182,8 +194,7 @@ def test_uvloop(address: str) -> None:
             task.cancel()
             return await client.check_health()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(main())
+    assert uvloop.run(main())
 
 
 async def test_events_are_watched(client: Client, address: str) -> None:
@@ -208,6 +219,16 @@ async def quiet(events: Any) -> None:
     """Takes events for ever."""
     async for _ in events:
         pass
+
+
+async def test_closing_a_watch_ends_whoever_waits_for_it(address: str) -> None:
+    async with AsyncClient(address) as awaited:
+        events = await awaited.watch_events()
+        waiting = [asyncio.create_task(quiet(events)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in waiting)
+        await events.close()
+        await asyncio.wait_for(asyncio.gather(*waiting), 10)
 
 
 async def test_a_watch_ends_with_the_server() -> None:

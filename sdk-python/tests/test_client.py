@@ -345,6 +345,38 @@ def test_events_are_watched(client: Client) -> None:
     assert event.actor_id is None and event.event_time.tzinfo is not None
 
 
+def test_closing_a_watch_ends_the_thread_that_waits_for_it(address: str) -> None:
+    client = Client(address)
+    events = client.watch_events()
+    # It goes on when its client is closed.
+    client.close()
+    seen: list[str] = []
+    waiting = threading.Thread(target=lambda: seen.extend(event.user_id for event in events))
+    waiting.start()
+    Client(address).elevate(user_id="watched", session_id="web", asserted="password")
+    until = time.monotonic() + 10
+    while "watched" not in seen and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "watched" in seen and waiting.is_alive()
+    events.close()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_a_client_of_another_patience_is_a_client_of_its_own(address: str) -> None:
+    class Named(Client):
+        def __init__(self) -> None:
+            super().__init__(address)
+            self.name = "shop"
+
+    with Named() as client:
+        patient = client.with_timeout(timedelta(minutes=1))
+        assert type(patient) is Named and patient.name == "shop"
+    with pytest.raises(RequestError):
+        client.check_health()
+    assert patient.check_health()
+
+
 def test_a_watch_ends_with_the_server() -> None:
     with Server() as server:
         events = Client(server.address).watch_events()

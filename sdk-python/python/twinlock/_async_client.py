@@ -27,6 +27,7 @@ from ._results import (
 )
 
 T = TypeVar("T")
+A = TypeVar("A", bound="AsyncClient")
 
 #: How many calls start in one turn of an event loop. To start one takes some microseconds of its thread: a
 #: thousand at once would hold up everything else for too long.
@@ -105,10 +106,11 @@ class AsyncClient(Connected):
     """
 
     async def close(self) -> None:
-        """Closes the connection. Later calls raise :class:`RequestError`."""
+        """Ends the use of this client: later calls raise :class:`RequestError`. Calls and watches that are under way
+        go on, and the connection is closed after the last of them."""
         self._connection.close()
 
-    async def __aenter__(self) -> AsyncClient:
+    async def __aenter__(self: A) -> A:
         return self
 
     async def __aexit__(
@@ -354,14 +356,17 @@ class AsyncEventStream:
         return self
 
     async def __anext__(self) -> Event:
-        event = None if self._watch is None else await _answer(self._watch.next())
+        watch = self._watch
+        event = None if watch is None else await _answer(watch.next())
         if event is None:
             raise StopAsyncIteration
         return answers.event(event)
 
     async def close(self) -> None:
-        """Ends the watch."""
-        self._watch = None
+        """Ends the watch, also for whoever waits for its next event."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
 
     async def __aenter__(self) -> AsyncEventStream:
         return self

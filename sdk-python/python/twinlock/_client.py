@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from types import TracebackType
+from typing import TypeVar
 
 from . import _answers as answers
 from . import _native
@@ -21,6 +22,8 @@ from ._results import (
     User,
     Verification,
 )
+
+C = TypeVar("C", bound="Client")
 
 
 class Client(Connected):
@@ -48,10 +51,19 @@ class Client(Connected):
     """
 
     def close(self) -> None:
-        """Closes the connection. Later calls raise :class:`RequestError`."""
+        """Ends the use of this client: later calls raise :class:`RequestError`. Calls and watches that are under way
+        go on, and the connection is closed after the last of them.
+
+        >>> other = Client()
+        >>> other.close()
+        >>> other.check_health()
+        Traceback (most recent call last):
+            ...
+        twinlock.RequestError: The client is closed. Make a new one.
+        """
         self._connection.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self: C) -> C:
         return self
 
     def __exit__(
@@ -106,7 +118,7 @@ class Client(Connected):
         >>> client.verify(user_id="nobody", totp_code="373416")
         Traceback (most recent call last):
             ...
-        twinlock._errors.StateError: No enrollment found for this user.
+        twinlock.StateError: No enrollment found for this user.
         """
         return answers.verification(self._connection.verify(user_id, session_id, totp_code, recovery_key, request_id, ip_address, user_agent).wait())
 
@@ -153,7 +165,7 @@ class Client(Connected):
         >>> client.check_elevation(user_id="nobody", session_id="web-1")
         Traceback (most recent call last):
             ...
-        twinlock._errors.ElevationRequiredError: This needs a recent proof of identity from this session. Call Elevate first.
+        twinlock.ElevationRequiredError: This needs a recent proof of identity from this session. Call Elevate first.
         """
         return answers.elevation(self._connection.check_elevation(user_id, session_id, max_age).wait())
 
@@ -188,6 +200,11 @@ class Client(Connected):
         active stays active until then.
 
         Raises :class:`ElevationRequiredError`: call :meth:`elevate` first.
+
+        >>> proved = client.elevate(user_id="erin", session_id="web-1", asserted="password")
+        >>> pending = client.enroll(user_id="erin", session_id="web-1", account_name="erin@example.com")
+        >>> pending.qr_svg[:4], len(pending.secret)
+        ('<svg', 32)
         """
         return answers.pending(self._connection.enroll(user_id, session_id, account_name, request_id, ip_address, user_agent).wait())
 
@@ -206,6 +223,14 @@ class Client(Connected):
         Show the user the ``recovery_key`` of the answer.
 
         Raises :class:`ProofError`, :class:`BlockedError`; :class:`StateError` ``NO_PENDING_ENROLLMENT``.
+
+        >>> from twinlock import totp
+        >>> proved = client.elevate(user_id="frank", session_id="web-1", asserted="password")
+        >>> pending = client.enroll(user_id="frank", session_id="web-1")
+        >>> code = totp.generate(pending.secret)  # what the app shows
+        >>> confirmed = client.confirm_enrollment(user_id="frank", session_id="web-1", totp_code=code)
+        >>> len(confirmed.recovery_key)
+        29
         """
         return answers.confirmed(self._connection.confirm_enrollment(user_id, session_id, totp_code, request_id, ip_address, user_agent).wait())
 
@@ -221,6 +246,11 @@ class Client(Connected):
         """Turns two-step verification off for a user whose session was elevated by a second factor.
 
         Raises :class:`ElevationRequiredError`; :class:`StateError` ``NOT_ENROLLED``.
+
+        >>> client.unenroll(user_id="nobody", session_id="web-1")
+        Traceback (most recent call last):
+            ...
+        twinlock.StateError: No enrollment found for this user.
         """
         self._connection.unenroll(user_id, session_id, request_id, ip_address, user_agent).wait()
 
@@ -248,6 +278,15 @@ class Client(Connected):
         """Replaces the recovery key; the session needs an elevation by second factor.
 
         Raises :class:`ElevationRequiredError`; :class:`StateError` ``NOT_ENROLLED``.
+
+        >>> from twinlock import totp
+        >>> secret = totp.generate_secret()
+        >>> uri = totp.build_uri(secret, issuer="Acme", account_name="grace")
+        >>> client.import_enrollment(user_id="grace", otpauth_uri=uri)
+        >>> done = client.verify(user_id="grace", totp_code=totp.generate(secret), session_id="web-1")
+        >>> issued = client.rotate_recovery_key(user_id="grace", session_id="web-1")
+        >>> len(issued.recovery_key)
+        29
         """
         return answers.rotated(self._connection.rotate_recovery_key(user_id, session_id, request_id, ip_address, user_agent).wait())
 
@@ -261,6 +300,16 @@ class Client(Connected):
 
         ``recovery_key_create_time`` is that of the answer that showed the key. It is sent once; you may simply
         call it again.
+
+        >>> from twinlock import totp
+        >>> secret = totp.generate_secret()
+        >>> uri = totp.build_uri(secret, issuer="Acme", account_name="heidi")
+        >>> issued = client.import_enrollment(user_id="heidi", otpauth_uri=uri, issue_recovery_key=True)
+        >>> client.acknowledge_recovery_key(
+        ...     user_id="heidi", recovery_key_create_time=issued.recovery_key_create_time
+        ... )
+        >>> client.describe_user(user_id="heidi").recovery_key_acknowledged
+        True
         """
         self._connection.acknowledge_recovery_key(user_id, recovery_key_create_time).wait()
 
@@ -308,6 +357,15 @@ class Client(Connected):
 
         Raises :class:`ProofError`, :class:`BlockedError`, :class:`CallerError`; :class:`StateError`
         ``SELF_UNENROLL``, ``ADMIN_NOT_ENROLLED``, ``USER_NOT_FOUND`` or ``NOT_ENROLLED``.
+
+        >>> from twinlock import totp
+        >>> secret = totp.generate_secret()
+        >>> uri = totp.build_uri(secret, issuer="Acme", account_name="ivan")
+        >>> client.import_enrollment(user_id="ivan", otpauth_uri=uri)
+        >>> client.import_enrollment(user_id="root", otpauth_uri=uri)
+        >>> client.unenroll_user(admin_user_id="root", totp_code=totp.generate(secret), user_id="ivan")
+        >>> client.describe_user(user_id="ivan").enrolled
+        False
         """
         self._connection.unenroll_user(admin_user_id, totp_code, user_id, request_id, ip_address, user_agent).wait()
 
@@ -323,6 +381,13 @@ class Client(Connected):
     ) -> None:
         """Ends a user's wait after a mishap or an attack; needs the same proof and role as :meth:`unenroll_user`, and
         raises the same.
+
+        >>> from twinlock import totp
+        >>> secret = totp.generate_secret()
+        >>> uri = totp.build_uri(secret, issuer="Acme", account_name="judy")
+        >>> client.import_enrollment(user_id="judy", otpauth_uri=uri)
+        >>> client.import_enrollment(user_id="admin", otpauth_uri=uri)
+        >>> client.clear_backoff(admin_user_id="admin", totp_code=totp.generate(secret), user_id="judy")
         """
         self._connection.clear_backoff(admin_user_id, totp_code, user_id, request_id, ip_address, user_agent).wait()
 
@@ -338,6 +403,15 @@ class Client(Connected):
         Needs the role ``admin``.
 
         Raises :class:`StateError` ``ALREADY_ENROLLED``; :class:`RequestError` for a URI that is not one.
+
+        >>> from twinlock import totp
+        >>> secret = totp.generate_secret()
+        >>> uri = totp.build_uri(secret, issuer="Acme", account_name="mallory")
+        >>> client.import_enrollment(user_id="mallory", otpauth_uri=uri)
+        >>> client.import_enrollment(user_id="mallory", otpauth_uri=uri)
+        Traceback (most recent call last):
+            ...
+        twinlock.StateError: This user is enrolled already. Unenroll the user before the import.
         """
         return answers.issued(self._connection.import_enrollment(user_id, otpauth_uri, issue_recovery_key, request_id).wait())
 
@@ -368,6 +442,11 @@ class Client(Connected):
         ``why`` is for the audit trail. Needs the role ``operator``.
 
         Raises :class:`StateError` ``USER_NOT_FOUND`` or ``NOT_ENROLLED``.
+
+        >>> client.reset_user(user_id="nobody", why="lost phone and recovery key, ticket 4711")
+        Traceback (most recent call last):
+            ...
+        twinlock.StateError: Nothing is known of this user. Check the user_id.
         """
         self._connection.reset_user(user_id, why, request_id).wait()
 
@@ -389,6 +468,12 @@ class Client(Connected):
 
         It returns once the server is watching. The iterator ends in :class:`UnavailableError` when the server stops,
         or when it is read so slowly that events were missed; then watch again after the last ``event_id``.
+
+        >>> with client.watch_events() as events:
+        ...     client.set_password(user_id="niaj", password="correct horse")
+        ...     event = next(events)
+        ...     event.type, event.user_id
+        ('PASSWORD_SET', 'niaj')
         """
         return EventStream(self._connection.watch_events(after_event_id).wait())
 
@@ -409,14 +494,17 @@ class EventStream:
         return self
 
     def __next__(self) -> Event:
-        event = None if self._watch is None else self._watch.next().wait()
+        watch = self._watch
+        event = None if watch is None else watch.next().wait()
         if event is None:
             raise StopIteration
         return answers.event(event)
 
     def close(self) -> None:
-        """Ends the watch."""
-        self._watch = None
+        """Ends the watch, also for whoever waits for its next event."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
 
     def __enter__(self) -> EventStream:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 from typing import TypeVar
 
@@ -28,8 +29,13 @@ class Connected:
         )
 
     def with_timeout(self: C, timeout: timedelta) -> C:
-        """A client over the same connection, with another deadline for each call."""
-        other = object.__new__(type(self))
+        """A client over the same connection, with another deadline for each call. To close one of them leaves the
+        other open.
+
+        >>> client.with_timeout(timedelta(milliseconds=500)).check_health()
+        True
+        """
+        other = copy.copy(self)
         other._connection = self._connection.with_timeout(timeout)
         return other
 

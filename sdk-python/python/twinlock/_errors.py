@@ -108,3 +108,8 @@ class InternalError(TwinlockError):
 
     ``STORE_INCOMPLETE``, ``SECRET_UNREADABLE``, and whatever this release does not know.
     """
+
+
+# What tracebacks, logs and pickles call them must not be the name of a private module.
+for _kind in (TwinlockError, *TwinlockError.__subclasses__()):
+    _kind.__module__ = "twinlock"
