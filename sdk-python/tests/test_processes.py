@@ -22,6 +22,9 @@ from twinlock import AsyncClient, Client, UnavailableError
 
 from .server import bare_environment
 
+# Python 3.12 and newer warn of every fork of a process with threads. That it works here is what is tested.
+pytestmark = pytest.mark.filterwarnings("default:.*multi-threaded, use of fork:DeprecationWarning")
+
 
 def in_child(work: Callable[[], None]) -> None:
     """Runs work in a fork of this process, which must end well within some seconds."""

@@ -95,8 +95,9 @@ def test_without_trust_nothing_is_said(server: Server, names: Names) -> None:
 
 
 def test_what_is_no_key_is_refused_at_once(names: Names) -> None:
+    unreadable: dict[str, Any] = names.shop | {"tls_key": b"hunter2"}
     with pytest.raises(RequestError) as error:
-        Client("https://127.0.0.1:1", **names.shop | {"tls_key": b"hunter2"})
+        Client("https://127.0.0.1:1", **unreadable)
     assert error.value.reason == "INVALID_REQUEST" and "hunter2" not in str(error.value)
     for text in ("tls_ca", "tls_certificate", "tls_key"):
         wrong: dict[str, Any] = {text: "a text"}
