@@ -4,20 +4,21 @@ const { TwinlockError } = require('./errors.js').classes;
 const http = require('./http.js');
 
 function secondStep(options) {
-  return guard((request) => http.secondStep(options, request));
+  return guard(http.secondStep(options));
 }
 
 function elevationRequired(options) {
-  return guard((request) => http.elevationRequired(options, request));
+  return guard(http.elevationRequired(options));
 }
 
-function errorHandler({ onRefused } = {}) {
+function errorHandler(options) {
+  const { onRefused, log } = http.handling(options, (error) => console.error(error));
   return (error, request, response, next) => {
     if (!(error instanceof TwinlockError) || response.headersSent) {
       next(error);
       return;
     }
-    const { status, headers, body } = http.answer(error);
+    const { status, headers, body } = http.answer(error, request, log);
     response.status(status).set(headers);
     if (onRefused === undefined) {
       response.json(body);

@@ -3,21 +3,16 @@
 const { TwinlockError } = require('./errors.js').classes;
 const http = require('./http.js');
 
-function secondStep(options) {
-  return async (request) => http.secondStep(options, request);
-}
+const { elevationRequired, secondStep } = http;
 
-function elevationRequired(options) {
-  return async (request) => http.elevationRequired(options, request);
-}
-
-function errorHandler({ onRefused } = {}) {
+function errorHandler(options) {
+  const { onRefused, log } = http.handling(options, (error, request) => request.log.error(error));
   return (error, request, reply) => {
     // To throw it is to leave it to the handler around this one.
     if (!(error instanceof TwinlockError)) {
       throw error;
     }
-    const { status, headers, body } = http.answer(error);
+    const { status, headers, body } = http.answer(error, request, log);
     reply.code(status).headers(headers);
     return onRefused === undefined ? reply.send(body) : onRefused({ status, ...body }, request, reply);
   };

@@ -1,4 +1,4 @@
-import type { Client, Elevation, RecoveryKey, TotpCode, VerifyResponse } from './index.js';
+import type { Client, Elevation, RecoveryKey, TotpCode, TwinlockError, VerifyResponse } from './index.js';
 
 type Awaitable<T> = T | Promise<T>;
 
@@ -8,15 +8,15 @@ export interface SecondStepOptions<Request> {
   /** The stable id of the user who has passed the first step. Take it from your session, never from the form. */
   user: (request: Request) => Awaitable<string | null | undefined>;
   /** The id of the session that logs in, which the proof then elevates; none where this is left out. */
-  session?: (request: Request) => Awaitable<string | null | undefined>;
+  session?: ((request: Request) => Awaitable<string | null | undefined>) | undefined;
   /**
    * The same id for the same form with the same content, and for nothing else; a new one for each request where this is
    * left out. With it, a form that is sent twice, or again because its answer was lost, gets the same answer, a new
    * recovery key included. A digest over the session's id, a random field of the form and what was typed is one.
    */
-  requestId?: (request: Request) => Awaitable<string | null | undefined>;
+  requestId?: ((request: Request) => Awaitable<string | null | undefined>) | undefined;
   /** What the user presents; `totpCode` or `recoveryKey` of the parsed body where this is left out. */
-  proof?: (request: Request) => Awaitable<TotpCode | RecoveryKey>;
+  proof?: ((request: Request) => Awaitable<TotpCode | RecoveryKey>) | undefined;
 }
 
 /** How a middleware finds out whose elevation to ask for. */
@@ -27,7 +27,7 @@ export interface ElevationRequiredOptions<Request> {
   /** The id of the login session. */
   session: (request: Request) => Awaitable<string | null | undefined>;
   /** How old the proof may be, in milliseconds, where that is stricter than its own lifetime. */
-  maxAgeMs?: number;
+  maxAgeMs?: number | undefined;
 }
 
 /** What the middlewares leave on a request. */
@@ -56,5 +56,10 @@ export interface ErrorHandlerOptions<Request, Response> {
    * Gives your own answer, a page for instance. Its status, `Cache-Control` and `Retry-After` are set already; send the
    * rest. JSON is sent where this is left out.
    */
-  onRefused?: (refusal: Refusal, request: Request, response: Response) => unknown;
+  onRefused?: ((refusal: Refusal, request: Request, response: Response) => unknown) | undefined;
+  /**
+   * Logs what is answered with 500 or 503, of which the browser learns next to nothing. Where this is left out,
+   * `console.error` of Express and `request.log.error` of Fastify.
+   */
+  log?: ((error: TwinlockError, request: Request) => void) | undefined;
 }

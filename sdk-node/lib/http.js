@@ -5,26 +5,62 @@
 const {
   classes: { BlockedError, ElevationRequiredError, ProofError, StateError, UnavailableError },
 } = require('./errors.js');
+const { checked, number, one } = require('./forms.js');
+
+// Options are checked when a middleware is made: a misspelled `maxAgeMs` would let through what is too old.
+const ofClient = { problem: (value) => (typeof value === 'object' ? undefined : 'must be a Client') };
+const callback = { problem: (value) => (typeof value === 'function' ? undefined : 'must be a function') };
+const forms = {
+  secondStep: { client: ofClient, user: callback, session: callback, requestId: callback, proof: callback },
+  elevationRequired: { client: ofClient, user: callback, session: callback, maxAgeMs: number },
+  errorHandler: { onRefused: callback, log: callback },
+};
 
 /** Verifies the proof in a request's body. */
-async function secondStep({ client, user, session, requestId, proof = proofOf }, request) {
-  const asked = {
-    ...(await proof(request)),
-    userId: given(await user(request)),
-    sessionId: session && given(await session(request)),
-    requestId: (await requestId?.(request)) ?? undefined,
-    client: context(request),
+function secondStep(options) {
+  const { client, user, session, requestId, proof = proofOf } = required(options, forms.secondStep, ['client', 'user']);
+  return async (request) => {
+    const asked = {
+      ...(await proof(request)),
+      userId: given(await user(request)),
+      sessionId: session && given(await session(request)),
+      requestId: (await requestId?.(request)) ?? undefined,
+      client: context(request),
+    };
+    const answer = await client.verify(asked);
+    request.twinlock = { ...request.twinlock, verified: answer };
   };
-  const answer = await client.verify(asked);
-  request.twinlock = { ...request.twinlock, verified: answer };
 }
 
 /** Goes on only with an elevated session. */
-async function elevationRequired({ client, user, session, maxAgeMs }, request) {
-  const userId = given(await user(request));
-  const sessionId = given(await session(request));
-  const elevation = await client.checkElevation({ userId, sessionId, maxAgeMs });
-  request.twinlock = { ...request.twinlock, elevation };
+function elevationRequired(options) {
+  const { client, user, session, maxAgeMs } = required(options, forms.elevationRequired, ['client', 'user', 'session']);
+  return async (request) => {
+    const userId = given(await user(request));
+    const sessionId = given(await session(request));
+    const elevation = await client.checkElevation({ userId, sessionId, maxAgeMs });
+    request.twinlock = { ...request.twinlock, elevation };
+  };
+}
+
+function required(options, form, names) {
+  const known = checked(form, options);
+  names.forEach((name) => one(form[name], name, known[name]));
+  return known;
+}
+
+/** How errors are handled; `log` is the framework's own way to log. */
+function handling(options = {}, log) {
+  return { log, ...checked(forms.errorHandler, options) };
+}
+
+/** The HTTP answer to an error. What is not the browser's fault is not told to it, but logged. */
+function answer(error, request, log) {
+  const told = answerTo(error);
+  if (told.status >= 500) {
+    log(error, request);
+  }
+  return told;
 }
 
 /** A visitor who is nobody yet is no failure of the program. */
@@ -45,8 +81,7 @@ function context(request) {
   return { ipAddress: request.ip, userAgent: request.headers['user-agent'] };
 }
 
-/** The HTTP answer to an error. What is not the browser's fault is not told to it. */
-function answer(error) {
+function answerTo(error) {
   const status = statusOf(error);
   const headers = { 'Cache-Control': 'no-store' };
   if (status === 500) {
@@ -76,4 +111,4 @@ function statusOf(error) {
   return error instanceof UnavailableError ? 503 : 500;
 }
 
-module.exports = { answer, elevationRequired, secondStep };
+module.exports = { answer, elevationRequired, handling, secondStep };

@@ -1,14 +1,16 @@
 // The middleware in Express 5 and in Express 4.
 
 import { once } from 'node:events';
-import { describe } from 'node:test';
+import { describe, mock } from 'node:test';
 import express5 from 'express';
 import express4 from 'express4';
-import { elevationRequired, errorHandler, secondStep } from 'twinlock/express';
+import * as middleware from 'twinlock/express';
 import { testSite } from './frameworks.mjs';
 
+const { elevationRequired, errorHandler, secondStep } = middleware;
+
 for (const [name, express] of Object.entries({ express5, express4 })) {
-  describe(name, () => testSite((client) => start(express, client)));
+  describe(name, () => testSite((client) => start(express, client), middleware));
 }
 
 async function start(express, client) {
@@ -27,13 +29,15 @@ async function start(express, client) {
   app.post('/broken', () => {
     throw new Error('broken');
   });
+  const logged = [];
+  const console = mock.method(globalThis.console, 'error', ({ reason }) => logged.push(reason));
   const forms = express.Router();
   forms.post('/form', secondStep(account), (request, response) => response.send('in'));
   const onRefused = async ({ status, reason, message }, request, response) => {
     response.type('html').send(`<p title="${status} ${reason}">${message}</p>`);
   };
   forms.post('/broken-form', secondStep(account));
-  forms.use('/form', errorHandler({ onRefused }));
+  forms.use('/form', errorHandler({ onRefused, log: ({ reason }, request) => logged.push(`${request.originalUrl}: ${reason}`) }));
   forms.use('/broken-form', errorHandler({ onRefused: async () => Promise.reject(new Error('broken')) }));
   app.use(forms);
   app.use(errorHandler());
@@ -42,6 +46,10 @@ async function start(express, client) {
   await once(listener, 'listening');
   return {
     address: `http://127.0.0.1:${listener.address().port}`,
-    close: () => new Promise((resolve) => listener.close(resolve)),
+    logged,
+    close() {
+      console.mock.restore();
+      return new Promise((resolve) => listener.close(resolve));
+    },
   };
 }

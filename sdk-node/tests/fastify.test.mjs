@@ -3,17 +3,21 @@
 import { describe } from 'node:test';
 import fastify5 from 'fastify';
 import fastify4 from 'fastify4';
-import { elevationRequired, errorHandler, secondStep } from 'twinlock/fastify';
+import * as middleware from 'twinlock/fastify';
 import { testSite } from './frameworks.mjs';
 
+const { elevationRequired, errorHandler, secondStep } = middleware;
+
 for (const [name, fastify] of Object.entries({ fastify5, fastify4 })) {
-  describe(name, () => testSite((client) => start(fastify, client)));
+  describe(name, () => testSite((client) => start(fastify, client), middleware));
 }
 
 async function start(fastify, client) {
   const account = { client, user: (request) => request.headers.user, session: async (request) => request.headers.session };
   const requestId = (request) => request.headers['request-id'];
-  const app = fastify();
+  const logged = [];
+  const stream = { write: (line) => logged.push(JSON.parse(line).err.reason) };
+  const app = fastify({ logger: { level: 'error', stream } });
   app.setErrorHandler((error, request, reply) => reply.code(error.message === 'broken' ? 418 : 500).send());
   app.register(async (site) => {
     site.setErrorHandler(errorHandler());
@@ -34,7 +38,7 @@ async function start(fastify, client) {
       reply.type('text/html');
       return `<p title="${status} ${reason}">${message}</p>`;
     };
-    forms.setErrorHandler(errorHandler({ onRefused }));
+    forms.setErrorHandler(errorHandler({ onRefused, log: ({ reason }, request) => logged.push(`${request.url}: ${reason}`) }));
     forms.post('/form', { preHandler: secondStep(account) }, async () => 'in');
   });
   app.register(async (forms) => {
@@ -42,5 +46,5 @@ async function start(fastify, client) {
     forms.post('/broken-form', { preHandler: secondStep(account) }, async () => 'in');
   });
   const address = await app.listen({ port: 0, host: '127.0.0.1' });
-  return { address, close: () => app.close() };
+  return { address, logged, close: () => app.close() };
 }

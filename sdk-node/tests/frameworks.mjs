@@ -2,16 +2,17 @@
 
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
-import { Client } from 'twinlock';
+import { Client, RequestError } from 'twinlock';
 import { Server } from './server.mjs';
 import { calm, enrolled } from './user.mjs';
 
 /**
  * Tests a site that `start` makes of a client, and that has these pages, for the user and the session that the headers
  * name: POST /login/code, POST /payout (elevated), POST /fresh (elevated within the last three seconds), POST /broken,
- * POST /form (which answers refusals with pages) and POST /broken-form (where that fails).
+ * POST /form (which answers refusals with pages) and POST /broken-form (where that fails). `logged` has the reasons that
+ * it logged, by what `middleware` does of itself for all but the last two pages.
  */
-export function testSite(start) {
+export function testSite(start, { secondStep, elevationRequired, errorHandler }) {
   let server;
   let client;
   let site;
@@ -128,6 +129,37 @@ export function testSite(start) {
     const answer = await post('/payout', { user: 'u'.repeat(300), session: 'web' });
     assert.equal(answer.status, 500);
     assert.deepEqual(answer.body, { reason: 'INTERNAL', message: 'Something went wrong. Try again later.' });
+    assert.equal(site.logged.at(-1), 'INVALID_REQUEST');
+  });
+
+  it('logs what the site cannot learn from its visitors, and nothing else', async () => {
+    site.logged.length = 0;
+    await post('/payout', { user: 'alice', session: 'nowhere' });
+    await post('/login/code', { user: 'alice', session: 'web', body: { totpCode: 'x' } });
+    assert.deepEqual(site.logged, []);
+    await post('/form', { user: 'u'.repeat(300), session: 'web', body: { totpCode: '123456' } });
+    assert.deepEqual(site.logged, ['/form: INVALID_REQUEST']);
+  });
+
+  it('does not start with options that are none', () => {
+    const account = { client, user: () => 'alice', session: () => 'web' };
+    for (const [field, make] of [
+      ['max_age', () => elevationRequired({ ...account, maxAge: 60_000 })],
+      ['max_age', () => elevationRequired({ ...account, maxAgeMs: '60000' })],
+      ['session', () => elevationRequired({ ...account, session: undefined })],
+      ['client', () => secondStep({ ...account, client: undefined })],
+      ['user', () => secondStep({ ...account, user: 'alice' })],
+      ['proofs', () => secondStep({ ...account, proofs: () => ({}) })],
+      ['on_refuse', () => errorHandler({ onRefuse: () => {} })],
+      ['log', () => errorHandler({ log: console })],
+      ['request', () => secondStep()],
+    ]) {
+      assert.throws(make, (error) => {
+        assert(error instanceof RequestError);
+        assert.deepEqual(error.fields, [field]);
+        return true;
+      });
+    }
   });
 
   it('leaves other errors to others', async () => {
@@ -141,6 +173,7 @@ export function testSite(start) {
       const answer = await post(path, { user: 'alice', session: 'web', body: { totpCode: '123456' } });
       assert.equal(answer.status, 503);
       assert.deepEqual(answer.body, { reason: 'UNAVAILABLE', message: 'This does not work just now. Try again later.' });
+      assert.equal(site.logged.at(-1), 'UNAVAILABLE');
     }
   });
 }
