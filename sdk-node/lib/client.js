@@ -132,11 +132,19 @@ class EventWatch {
     return part;
   }
 
+  async [Symbol.asyncDispose]() {
+    await this.return();
+  }
+
   async return(value) {
+    await this.#end();
+    return { done: true, value };
+  }
+
+  async #end() {
     this.#closing.abort();
     this.#ended();
     await this.#native.close();
-    return { done: true, value };
   }
 
   async #next() {
@@ -153,7 +161,7 @@ class EventWatch {
     } catch (error) {
       // Whoever closes the watch does not want to hear that it is closed.
       if (!closing.aborted) {
-        this.#ended();
+        await this.#end();
         throw error;
       }
     }

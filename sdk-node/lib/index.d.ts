@@ -49,29 +49,29 @@ export interface ClientOptions {
    * `http://127.0.0.1:6238`, `127.0.0.1:6238` for the same, `https://host:port` for TLS, or `unix:/path/to/socket`.
    * Where it is left out, the environment variable `TWINLOCK_ADDRESS`, else the first of these.
    */
-  address?: string;
+  address?: string | undefined;
   /**
    * The caller's bearer token, where the server has callers configured. Where it is left out, the environment variable
    * `TWINLOCK_TOKEN`, if any.
    */
-  token?: string;
+  token?: string | undefined;
   /**
    * The deadline of a whole call, its repeats included, in milliseconds: 5,000 by default, at most a day. A watch is
    * bound by it only until it opens.
    */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** For `https` addresses alone. */
-  tls?: TlsOptions;
+  tls?: TlsOptions | undefined;
 }
 
 /** Certificates, as PEM: a text or its bytes. */
 export interface TlsOptions {
   /** Who may vouch for the server; the operating system's authorities where it is left out. */
-  ca?: string | Uint8Array;
+  ca?: string | Uint8Array | undefined;
   /** The client's own certificate, where the server asks for one. Together with `key`. */
-  cert?: string | Uint8Array;
+  cert?: string | Uint8Array | undefined;
   /** The private key of `cert`. */
-  key?: string | Uint8Array;
+  key?: string | Uint8Array | undefined;
 }
 
 /** What every call takes beside its request. */
@@ -80,18 +80,21 @@ export interface CallOptions {
    * Ends the call: its promise is rejected with the signal's reason. The server may have done what it was asked for;
    * call again with the same `requestId` to get the answer.
    */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Another deadline for this call alone, in milliseconds. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
 }
 
 /**
  * What happens, as it happens. It ends when the loop that reads it does, when its signal says so, and with the client.
  */
-export interface EventWatch extends AsyncIterableIterator<Event> {
+export interface EventWatch extends AsyncIterableIterator<Event>, AsyncDisposable {
   /** Whether events after `afterEventId` are no longer kept. Known after the first event. */
   readonly missedEvents: boolean | undefined;
+  /** Ends it. */
   return(): Promise<IteratorResult<Event, undefined>>;
+  /** The same, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
@@ -309,7 +312,7 @@ export class Client implements AsyncDisposable {
    * Whether the server says that a service can be used now: all of it, or `twinlock.v1.TwoStepService` for instance
    * (gRPC health checking). It is asked once.
    */
-  checkHealth(request?: { service?: string }, options?: CallOptions): Promise<boolean>;
+  checkHealth(request?: { service?: string | undefined }, options?: CallOptions): Promise<boolean>;
 
   /** Refuses new calls, ends the watches, and waits for the calls that are under way. Then the connection is closed. */
   close(): Promise<void>;

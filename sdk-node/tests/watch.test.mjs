@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, RequestError, UnavailableError } from 'twinlock';
-import { own } from './network.mjs';
+import { lossy, own, until } from './network.mjs';
 import { Server, shared } from './server.mjs';
 
 const { server, client } = await shared();
@@ -51,7 +51,8 @@ describe('watchEvents', () => {
     const closed = other.watchEvents();
     const waiting = Promise.all([closed.next(), closed.next()]);
     const returned = client.watchEvents();
-    const pending = returned.next();
+    const disposed = client.watchEvents();
+    const pending = Promise.all([returned.next(), disposed.next()]);
     await sleep(200);
     controller.abort(reason);
     await assert.rejects(signalled, reason);
@@ -59,7 +60,21 @@ describe('watchEvents', () => {
     const end = { done: true, value: undefined };
     assert.deepEqual(await waiting, [end, end]);
     await returned.return();
-    assert.deepEqual(await pending, end);
+    await disposed[Symbol.asyncDispose]();
+    assert.deepEqual(await pending, [end, end]);
+  });
+
+  it('holds no connection once its signal has ended it between two events', async (t) => {
+    const way = own(t, await lossy(server.address));
+    const other = new Client({ address: way.address });
+    const controller = new AbortController();
+    const watch = other.watchEvents({}, { signal: controller.signal });
+    await told(watch.next(), () => client.setPassword({ userId: 'grace', password: 'one' }));
+    controller.abort();
+    await assert.rejects(watch.next(), { name: 'AbortError' });
+    await other.close();
+    await until(async () => (await way.connections()) === 0);
+    assert.equal((await watch.next()).done, true);
   });
 
   it('ends in an error with the server, and says afterwards what is missing', async (t) => {
