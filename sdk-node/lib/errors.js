@@ -72,7 +72,14 @@ function RefusedProof({ message, reason, code }) {
 }
 
 RefusedProof.prototype = Object.create(ProofError.prototype, {
-  stack: { get: Error.prototype.toString, configurable: true },
+  stack: {
+    get: Error.prototype.toString,
+    // Tools that shorten or lengthen traces write them, and must not fail here alone.
+    set(value) {
+      Object.defineProperty(this, 'stack', { value, configurable: true, writable: true });
+    },
+    configurable: true,
+  },
 });
 
 /** A field that is not of its form: what a user presents is a proof that cannot be one. */

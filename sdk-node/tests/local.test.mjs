@@ -147,6 +147,8 @@ describe('totp', () => {
       assert.match(inspect(error), /^\[ProofError: This is not right/);
       assert.deepEqual(Object.keys(error).filter((name) => name !== 'message'), ['reason', 'code', 'retryAfterMs', 'fields']);
       assert.equal(error.retryAfterMs, undefined);
+      error.stack += '\n    at login';
+      assert.equal(error.stack, 'ProofError: This is not right. Check it and try again.\n    at login');
       return true;
     });
   });
