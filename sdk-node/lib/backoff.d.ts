@@ -1,13 +1,13 @@
 /** See {@link Backoff}. */
 export interface BackoffOptions {
   /** How many failures cost nothing, 0 to 10; 1 by default. */
-  toleratedFailures?: number;
+  toleratedFailures?: number | undefined;
   /** The wait after the first failure beyond those, in milliseconds: 1,000 by default. */
-  initialMs?: number;
+  initialMs?: number | undefined;
   /** The longest wait, up to 30 days: 3,600,000 by default, an hour. */
-  maximumMs?: number;
+  maximumMs?: number | undefined;
   /** The number of failures that locks; never by default. */
-  hardLimit?: number;
+  hardLimit?: number | undefined;
 }
 
 /**
@@ -35,5 +35,5 @@ export class Backoff {
    * @param lastFailure When the last of them was; nothing where there are none.
    * @throws {BlockedError} `BACKOFF` with `retryAfterMs`, or `LOCKED`.
    */
-  check(failures: number, lastFailure?: Date | null, options?: { at?: Date }): number;
+  check(failures: number, lastFailure?: Date | null, options?: { at?: Date | undefined }): number;
 }

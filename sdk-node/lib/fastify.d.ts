@@ -12,7 +12,14 @@
  * @packageDocumentation
  */
 
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type {
+  FastifyError,
+  FastifyReply,
+  FastifyRequest,
+  FastifySchema,
+  FastifyTypeProviderDefault,
+  RouteGenericInterface,
+} from 'fastify';
 import type { ElevationRequiredOptions, ErrorHandlerOptions, Passed, Refusal, SecondStepOptions } from './http.js';
 
 export type { ElevationRequiredOptions, ErrorHandlerOptions, Passed, Refusal, SecondStepOptions };
@@ -24,18 +31,22 @@ declare module 'fastify' {
   }
 }
 
+// Over any version of HTTP, and with any logger.
+type AnyRequest = FastifyRequest<RouteGenericInterface, any, any, FastifySchema, FastifyTypeProviderDefault, unknown, any>;
+type AnyReply = FastifyReply<any, any, any, any, any, any, any, any>;
+
 /** For `preHandler`: goes on with a verified proof, in `request.twinlock.verified`; else throws the error. */
-export function secondStep(options: SecondStepOptions<FastifyRequest>): (request: FastifyRequest) => Promise<void>;
+export function secondStep(options: SecondStepOptions<AnyRequest>): (request: AnyRequest) => Promise<void>;
 
 /** For `preHandler`: goes on with an elevated session, in `request.twinlock.elevation`; else throws the error. */
 export function elevationRequired(
-  options: ElevationRequiredOptions<FastifyRequest>,
-): (request: FastifyRequest) => Promise<void>;
+  options: ElevationRequiredOptions<AnyRequest>,
+): (request: AnyRequest) => Promise<void>;
 
 /**
  * For `setErrorHandler`: answers a `TwinlockError` as JSON, `{ reason, message, retryAfterMs }`, or with what `onRefused`
  * sends or returns, and leaves other errors to the handler around it. The statuses are those of `twinlock/express`.
  */
 export function errorHandler(
-  options?: ErrorHandlerOptions<FastifyRequest, FastifyReply>,
-): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown;
+  options?: ErrorHandlerOptions<AnyRequest, AnyReply>,
+): (error: FastifyError, request: AnyRequest, reply: AnyReply) => unknown;

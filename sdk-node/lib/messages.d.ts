@@ -7,8 +7,8 @@ export type Method = 'TOTP' | 'RECOVERY_KEY' | 'PASSWORD' | 'ASSERTED' | 'UNKNOW
 
 /** Where an attempt came from, for the audit trail alone: it changes no decision. */
 export interface ClientContext {
-  ipAddress?: string;
-  userAgent?: string;
+  ipAddress?: string | undefined;
+  userAgent?: string | undefined;
 }
 
 /** What most requests have. */
@@ -27,9 +27,9 @@ export interface RepeatableRequest extends UserRequest {
    * answer, a new recovery key included. The client makes one where it is left out, and repeats a call whose answer was
    * lost. Give your own where you want to repeat the call yourself.
    */
-  requestId?: string;
+  requestId?: string | undefined;
   /** Where the attempt came from, for the audit trail. */
-  client?: ClientContext;
+  client?: ClientContext | undefined;
 }
 
 /** A request that is about a login session of your product. */
@@ -64,7 +64,7 @@ export interface Password {
   recoveryKey?: undefined;
   password: string;
   /** The verifier of your own user table, a PHC or bcrypt string; left out where `setPassword` stored one. */
-  passwordHash?: string;
+  passwordHash?: string | undefined;
   asserted?: undefined;
 }
 
@@ -81,7 +81,7 @@ export interface Asserted {
 /** See {@link Client.enroll}. */
 export interface EnrollRequest extends SessionRequest {
   /** What the app shows, 1 to 255 bytes; the user id where it is left out. */
-  accountName?: string;
+  accountName?: string | undefined;
 }
 
 /** See {@link Client.enroll}. What is secret in it is not enumerable: neither `console.log` nor `JSON` shows it. */
@@ -132,7 +132,7 @@ export interface DescribeUserResponse {
 export interface FailureCounter {
   /** Consecutive failures since the last success. */
   failures: number;
-  /** Until when attempts are refused unread. The end of the year 9999 stands for a lock that only an administrator ends. */
+  /** Until when attempts are refused unread. In the year 9999 for a lock, which only an administrator ends. */
   blockedUntil?: Date;
 }
 
@@ -144,9 +144,9 @@ export interface EvaluateLoginRequest extends RepeatableRequest {
    */
   channel: 'FORM' | 'BASIC' | 'RECOVERY_ADMIN';
   /** What the user may do in the product, in its own words ("system-admin"). */
-  authorities?: readonly string[];
+  authorities?: readonly string[] | undefined;
   /** The path that the login is for; it matters to the allowlist of `BASIC`. */
-  resource?: string;
+  resource?: string | undefined;
 }
 
 /** See {@link Client.evaluateLogin}. */
@@ -164,7 +164,7 @@ export interface EvaluateLoginResponse {
 /** See {@link Client.verify}. Exactly one proof is given. */
 export type VerifyRequest = RepeatableRequest & {
   /** The session that logs in; where given, the same proof elevates it. */
-  sessionId?: string;
+  sessionId?: string | undefined;
 } & (TotpCode | RecoveryKey);
 
 /** See {@link Client.verify}; `method` tells whether there is a new recovery key. */
@@ -199,7 +199,7 @@ export interface Elevation {
 export interface CheckElevationRequest extends UserRequest {
   sessionId: string;
   /** How old the proof may be, in milliseconds, where that is stricter than its own lifetime. */
-  maxAgeMs?: number;
+  maxAgeMs?: number | undefined;
 }
 
 /** See {@link Client.dropElevation}: one session, or all of them. */
@@ -234,15 +234,15 @@ export interface AdministratorRequest extends RepeatableRequest {
 export interface ImportEnrollmentRequest extends UserRequest {
   /** A complete `otpauth://totp/` URI: secret, algorithm, digits and period are kept as they are. */
   otpauthUri: string;
-  requestId?: string;
+  requestId?: string | undefined;
   /** Whether to make a recovery key now. */
-  issueRecoveryKey?: boolean;
+  issueRecoveryKey?: boolean | undefined;
 }
 
 /** See {@link Client.watchEvents}. */
 export interface WatchEventsRequest {
   /** Everything after this event, as far as it is kept; from now on where it is left out. */
-  afterEventId?: string;
+  afterEventId?: string | undefined;
 }
 
 /** One thing that happened. It never holds a secret, a code, a key or a password. */
@@ -266,5 +266,5 @@ export interface Event {
 
 /** A request without its user's session. */
 export interface OperatorRequest extends UserRequest {
-  requestId?: string;
+  requestId?: string | undefined;
 }

@@ -7,7 +7,7 @@ export interface KeyOwner {
   /** 1 to 255 bytes. */
   userId: string;
   /** 1 to 63 bytes; "default" by default. */
-  namespace?: string;
+  namespace?: string | undefined;
 }
 
 /** A new key of 125 random bits, as it is shown to its user once: five groups of five characters. */

@@ -3,11 +3,11 @@
 /** What an authenticator app must know beside the secret. The defaults are what every app supports. */
 export interface TotpParameters {
   /** `SHA1` by default. */
-  algorithm?: 'SHA1' | 'SHA256' | 'SHA512';
+  algorithm?: 'SHA1' | 'SHA256' | 'SHA512' | undefined;
   /** 6 by default. */
-  digits?: 6 | 7 | 8;
+  digits?: 6 | 7 | 8 | undefined;
   /** The length of a step in milliseconds, whole seconds up to a day: 30,000 by default. */
-  periodMs?: number;
+  periodMs?: number | undefined;
 }
 
 /** A new secret of 160 random bits, in base32. */
@@ -19,23 +19,24 @@ export function generateSecret(): string;
  * @param secret Base32 of 80 to 1,024 bits, in either case, with or without padding.
  * @throws {RequestError} where the secret or an option is not of its form.
  */
-export function generate(secret: string, options?: { at?: Date } & TotpParameters): string;
+export function generate(secret: string, options?: { at?: Date | undefined } & TotpParameters): string;
 
 /** See {@link verify}. */
 export interface VerifyOptions extends TotpParameters {
   /** The step that the user's last accepted code has used up: that one and those before it are refused. */
-  lastStep?: number;
+  lastStep?: number | null | undefined;
   /** The time to check for; now by default. */
-  at?: Date;
+  at?: Date | undefined;
   /** How many steps before and after the current one are accepted, too; 1 by default. */
-  window?: 0 | 1 | 2;
+  window?: 0 | 1 | 2 | undefined;
 }
 
 /**
  * Checks a code, and gives the step that it uses up. Keep that as the user's `lastStep`, in one change with the
  * comparison, before anybody learns of it: else a code works twice. And count failures: `Backoff` has the wait after them.
  *
- * A wrong code is thrown without a stack trace: to record one would take longer than to check the code.
+ * A wrong code (`INVALID_CODE`) is a `ProofError` as any other to `instanceof`, but without a stack trace, and so none to
+ * `util.types.isNativeError`: to record one would take longer than to check the code.
  *
  * @param secret Base32 of 80 to 1,024 bits.
  * @param code As it was typed: exactly as many ASCII digits as the app shows, without blanks.

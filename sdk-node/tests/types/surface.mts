@@ -30,6 +30,12 @@ client.dropElevation({ userId: 'alice' });
 client.evaluateLogin({ userId: 'alice', channel: 'form' });
 expectTypeOf<VerifyRequest>().toExtend<{ userId: string }>();
 
+// What may be left out may be undefined, too.
+declare const maybe: string | undefined;
+client.verify({ ...user, sessionId: maybe, requestId: maybe, totpCode: '123456' }, { signal: undefined, timeoutMs: undefined });
+new Client({ address: maybe, token: maybe, tls: undefined });
+totp.verify('s', 'c', { lastStep: null, window: undefined });
+
 // What the method tells.
 const verified = await client.verify({ userId: 'alice', totpCode: '123456' });
 if (verified.method === 'RECOVERY_KEY') {
@@ -54,6 +60,10 @@ expectTypeOf(await client.importEnrollment({ userId: 'bob', otpauthUri })).extra
 expectTypeOf(await client.unenroll(user)).toEqualTypeOf<void>();
 for await (const event of client.watchEvents()) {
   expectTypeOf(event).toEqualTypeOf<Event>();
+}
+{
+  await using events = client.watchEvents({ afterEventId: undefined });
+  expectTypeOf(events.missedEvents).toEqualTypeOf<boolean | undefined>();
 }
 {
   await using closed = client;
@@ -98,9 +108,18 @@ app.use(
 );
 // @ts-expect-error there is no such option
 app.use(errorHandler({ onRefuse: () => {} }));
+app.use(errorHandler({ log: (error, request) => console.error(request.path, error.reason) }));
+app.post<{ id: string }>('/:id', secondStep(account), (request, response) => {
+  expectTypeOf(request.params).toEqualTypeOf<{ id: string }>();
+  response.end();
+});
 const server = fastify();
 server.setErrorHandler(hooks.errorHandler());
 server.setErrorHandler(hooks.errorHandler({ onRefused: async ({ message }, request, reply) => reply.send(message) }));
 server.post('/code', { preHandler: hooks.secondStep(account) }, async (request) => request.twinlock?.verified?.verifyTime);
+server.post<{ Body: { note: string } }>('/note', { preHandler: hooks.secondStep(account) }, async ({ body }) => body.note);
+const secure = fastify({ http2: true });
+secure.setErrorHandler(hooks.errorHandler({ log: (error, request) => request.log.warn(error) }));
+secure.post('/code', { preHandler: [hooks.secondStep(account), hooks.elevationRequired(account)] }, async () => 1);
 // @ts-expect-error an elevation belongs to a session
 server.post('/admin', { preHandler: hooks.elevationRequired({ client, user: () => 'alice' }) }, async () => 1);
