@@ -13,6 +13,7 @@ const forms = {
 
 const NONE = Object.freeze({});
 const WRONG = native.wrongCode();
+const verifyByDefaults = native.verifier();
 
 function generateSecret() {
   return attempt(() => native.generateSecret());
@@ -24,8 +25,8 @@ function generate(secret, options = NONE) {
   return attempt(() => native.generate(secret, at, rest));
 }
 
-// A wrong code is what attacks consist of, so its way is kept short: without options, nothing is looked for. And V8
-// compiles what often returns, but never what always throws: so the one function that throws has nothing else to do.
+// A wrong code is what attacks consist of, so its way is kept short. And V8 compiles what often returns, but never what
+// always throws: so the one function that throws has nothing else to do.
 function verify(secret, code, options) {
   const accepted = stepOrRefusal(secret, code, options);
   if (typeof accepted === 'number') {
@@ -38,21 +39,16 @@ function stepOrRefusal(secret, code, options) {
   if (typeof secret !== 'string' || typeof code !== 'string') {
     throw typeof secret === 'string' ? malformed('totp_code', 'must be a text') : malformed('secret', 'must be a text');
   }
-  const outcome = options === undefined ? step(secret, code) : stepOf(secret, code, checked(forms.verify, options));
+  const outcome = step(secret, code, options === undefined ? NONE : checked(forms.verify, options));
   return outcome === null ? new RefusedProof(WRONG) : unwrap(outcome);
 }
 
-function step(secret, code) {
+function step(secret, code, { lastStep, at = Date.now(), algorithm, digits, periodMs, window }) {
   try {
-    return native.verify(secret, code, Date.now());
-  } catch {
-    throw broken();
-  }
-}
-
-function stepOf(secret, code, { lastStep, at = Date.now(), ...rest }) {
-  try {
-    return native.verifyWith(secret, code, at, lastStep, rest);
+    if ((algorithm ?? digits ?? periodMs ?? window) === undefined) {
+      return verifyByDefaults(secret, code, at, lastStep);
+    }
+    return native.verifyWith(secret, code, at, lastStep, { algorithm, digits, periodMs, window });
   } catch {
     throw broken();
   }

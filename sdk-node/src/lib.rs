@@ -14,6 +14,7 @@ mod failure;
 mod random;
 mod recovery;
 mod requests;
+mod text;
 mod time;
 mod totp;
 

@@ -1,5 +1,7 @@
 //! Codes of authenticator apps, without a server.
 
+use napi::bindgen_prelude::Function;
+use napi::{Env, Result as NapiResult};
 use napi_derive::napi;
 use twinlock_client::Error;
 use twinlock_core::otpauth::{self, Issuer, OtpauthUri};
@@ -9,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::{Outcome, outcome};
 use crate::random::random;
+use crate::text::Text;
 use crate::time::{milliseconds, point, whole};
 
 /// What an authenticator app must know beside the secret, and how much later or earlier a code may come.
@@ -61,14 +64,22 @@ pub fn generate(secret: String, at: f64, options: Option<TotpOptions>) -> Outcom
     outcome(code())
 }
 
-/// The step that a code uses up; nothing for a wrong one, which is too frequent to describe each time.
+/// The function that verifies a code by the defaults: its arguments are the secret, the code, the time and the last
+/// step. It is made by hand, since what `#[napi]` does around a call takes as long as two of the HMACs.
 #[napi(catch_unwind)]
-pub fn verify(secret: String, code: String, at: f64) -> Option<Outcome<f64>> {
-    accepted(secret, code, at, || Ok(Default::default()))
+pub fn verifier(env: &Env) -> NapiResult<Function<'_, (), Option<Outcome<f64>>>> {
+    env.create_function_from_closure("verify", |call| {
+        let (secret, code): (Text<SECRET>, Text<CODE>) = (call.get(0)?, call.get(1)?);
+        let (at, last_step) = (call.get(2)?, call.get(3)?);
+        Ok(accepted(secret.as_str(), code.as_str(), at, last_step, || Ok(Default::default())))
+    })
 }
 
-/// The same where more is known. It is a function of its own because to look for what is mostly not there takes
-/// Node-API longer than one of the HMACs.
+/// More bytes than the longest secret has in base32, and than the longest code.
+const SECRET: usize = 256;
+const CODE: usize = 32;
+
+/// The same by other rules. To look for what is mostly not there takes Node-API longer than one of the HMACs.
 #[napi(catch_unwind)]
 pub fn verify_with(
     secret: String,
@@ -77,23 +88,24 @@ pub fn verify_with(
     last_step: Option<f64>,
     options: TotpOptions,
 ) -> Option<Outcome<f64>> {
-    accepted(secret, code, at, || {
-        Ok((options.parameters()?, options.window()?, last_step.map(step).transpose()?))
-    })
+    let (secret, code) = (Zeroizing::new(secret), Zeroizing::new(code));
+    accepted(&secret, &code, at, last_step, || Ok((options.parameters()?, options.window()?)))
 }
 
+/// The step that a code uses up; nothing for a wrong one, which is too frequent to describe each time.
 fn accepted(
-    secret: String,
-    code: String,
+    secret: &str,
+    code: &str,
     at: f64,
-    rules: impl FnOnce() -> Result<(Parameters, Window, Option<Step>), Error>,
+    last_step: Option<f64>,
+    rules: impl FnOnce() -> Result<(Parameters, Window), Error>,
 ) -> Option<Outcome<f64>> {
-    let (secret, code) = (Zeroizing::new(secret), Zeroizing::new(code));
     let accept = || -> Result<Result<Step, Refusal>, Error> {
-        let (parameters, window, last_step) = rules()?;
+        let (parameters, window) = rules()?;
+        let last_step = last_step.map(step).transpose()?;
         let now = point("at", at)?;
-        let code = TotpCode::parse(&code)?;
-        let secret = Secret::parse_base32(&secret)?;
+        let code = TotpCode::parse(code)?;
+        let secret = Secret::parse_base32(secret)?;
         Ok(second_factor::accept(&secret, &parameters, window, now, &code, last_step))
     };
     match accept() {
