@@ -25,7 +25,7 @@ pub struct Connection {
 pub enum Answer {
     /// With a message.
     Success(Bytes),
-    /// With this reason of Twinlock's, or the number of the gRPC status.
+    /// With this reason of Twinlock's, or the status of gRPC or HTTP.
     Refused(String),
 }
 

@@ -1,11 +1,13 @@
-//! Twinlock and the floors, all up at the same time.
+//! Twinlock and the floors, or Twinlock and its peers, all up at the same time.
 
 use crate::client::Connection;
 use crate::floor::{CURRENT_THREAD, NOTHING, ONE_SCRIPT, REDB, TWO_SCRIPTS, TWO_THREADS};
+use crate::json::Connections;
 use crate::load::{Called, Pace, Slice, load};
+use crate::peers::{self, Peer};
 use crate::people::{self, People};
 use crate::process::{self, Server, Store};
-use crate::work::Work;
+use crate::work::{Edge, Work};
 use anyhow::{Context as _, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use tempfile::TempDir;
 
 /// Twinlock over Redis, in tables.
 pub const OVER_REDIS: &str = "Twinlock, Redis";
+/// The same, called as JSON over HTTP/1.1, as peers are.
+pub const OVER_REDIS_AS_JSON: &str = "Twinlock, Redis, as JSON";
 /// Twinlock over its file.
 pub const EMBEDDED: &str = "Twinlock, embedded";
 /// The kinds of floors.
@@ -35,7 +39,7 @@ struct Contender {
     name: String,
     server: Server,
     uses_redis: bool,
-    connections: Vec<Connection>,
+    edges: Vec<Edge>,
     people: Arc<People>,
 }
 
@@ -86,6 +90,30 @@ impl Field {
         Ok(Self { redis, contenders, _directory: directory })
     }
 
+    /// Starts Twinlock over Redis, and peers that keep their users there, too; so many users can verify,
+    /// and so many of each peer's.
+    pub async fn with_peers(users: usize, peers: &[Peer], users_of_peers: usize) -> Result<Self> {
+        let directory = tempfile::tempdir_in(std::env::current_dir()?)?;
+        let redis = Server::redis().await?;
+        let store = Store::Redis(redis.port);
+        let people = Arc::new(People::new(users));
+        enroll(store, &people).await?;
+        let server = Server::twinlock(store, SETTINGS).await?;
+        let grpc = Contender::new(OVER_REDIS.into(), server, true, people.clone()).await?;
+        let server = Server::twinlock(store, SETTINGS).await?;
+        let json = Contender::as_json(OVER_REDIS_AS_JSON, server, people);
+        let mut contenders = vec![grpc, json];
+        // Each has a database of its own in the same Redis; Twinlock has the first.
+        for (database, peer) in (1..).zip(peers) {
+            let url = format!("redis://127.0.0.1:{}/{database}", redis.port);
+            let people = Arc::new(People::new(users_of_peers));
+            peers::enroll(&url, &people).await?;
+            let server = Server::peer((peer.command)(), &url).await?;
+            contenders.push(Contender::as_json(peer.name, server, people));
+        }
+        Ok(Self { redis, contenders, _directory: directory })
+    }
+
     /// Loads one of them for a while.
     pub async fn load(
         &self,
@@ -96,7 +124,7 @@ impl Field {
     ) -> Result<Slice> {
         let contender = self.contender(name)?;
         let called = Called {
-            connections: &contender.connections[..callers.connections],
+            edges: &contender.edges[..callers.connections],
             callers: callers.each,
             server: contender.server.pid(),
             redis: contender.uses_redis.then(|| self.redis.pid()),
@@ -123,11 +151,17 @@ impl Contender {
         uses_redis: bool,
         people: Arc<People>,
     ) -> Result<Self> {
-        let mut connections = Vec::new();
+        let mut edges = Vec::new();
         for _ in 0..Callers::MANY.connections {
-            connections.push(Connection::open(server.port).await?);
+            edges.push(Edge::Grpc(Connection::open(server.port).await?));
         }
-        Ok(Self { name, server, uses_redis, connections, people })
+        Ok(Self { name, server, uses_redis, edges, people })
+    }
+
+    fn as_json(name: &str, server: Server, people: Arc<People>) -> Self {
+        let edge = Edge::Json(Box::new(Connections::to(server.port)));
+        let edges = vec![edge; Callers::MANY.connections];
+        Self { name: name.into(), server, uses_redis: true, edges, people }
     }
 }
 

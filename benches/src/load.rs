@@ -1,9 +1,8 @@
 //! Load on one server for a while, and what it cost.
 
-use crate::client::Connection;
 use crate::people::People;
 use crate::usage;
-use crate::work::{Caller, Tally, Work};
+use crate::work::{Caller, Edge, Tally, Work};
 use anyhow::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +21,8 @@ pub enum Pace {
 
 /// Who is called, and whose work is counted.
 pub struct Called<'a> {
-    /// Open connections.
-    pub connections: &'a [Connection],
+    /// Open connections, or as many sets of them.
+    pub edges: &'a [Edge],
     /// How many callers share each.
     pub callers: usize,
     /// The server's process.
@@ -68,10 +67,9 @@ pub async fn load(
     let begun = Instant::now();
     let turns = Arc::new(AtomicU64::new(0));
     let mut callers = Vec::new();
-    for connection in called.connections {
+    for edge in called.edges {
         for _ in 0..called.callers {
-            let caller =
-                Caller { connection: connection.clone(), tally: Tally::default(), planned: None };
+            let caller = Caller { edge: edge.clone(), tally: Tally::default(), planned: None };
             let plan = Plan { begun, end: begun + length, pace, turns: turns.clone() };
             callers.push(tokio::spawn(plan.follow(work, people.clone(), caller)));
         }

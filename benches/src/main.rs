@@ -1,13 +1,16 @@
-//! What Twinlock costs beside the least servers that could do the same: `benches/run`.
+//! What Twinlock costs beside the least servers that could do the same, and beside what teams write themselves:
+//! `benches/run`.
 
 mod client;
 mod compare;
 mod field;
 mod floor;
 mod footprint;
+mod json;
 mod load;
 mod local;
 mod open;
+mod peers;
 mod people;
 mod process;
 mod scale;
@@ -34,6 +37,7 @@ fn main() -> Result<()> {
             ["--open"] => open::open().await,
             ["--soak"] => open::soak().await,
             ["--scale"] => scale::scale().await,
+            ["--peers"] => peers::peers().await,
             _ => bail!("run it as benches/run says"),
         }
     })?;

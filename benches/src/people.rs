@@ -206,7 +206,8 @@ pub fn present_code(secret: &Secret) -> String {
     code(secret, step().0)
 }
 
-fn name(user: usize) -> String {
+/// Who is meant by a number below [`People::count`].
+pub fn name(user: usize) -> String {
     format!("user-{user}")
 }
 

@@ -1,6 +1,7 @@
 //! Servers as processes of their own, on free ports of loopback, stopped when they are dropped.
 
 use crate::client::{Answer, Connection};
+use crate::json::Connections;
 use crate::people;
 use anyhow::{Context as _, Result, bail};
 use std::net::{Ipv4Addr, TcpListener};
@@ -74,6 +75,16 @@ impl Server {
             serve.args(["--set", setting]);
         }
         Self::start(serve, port, answers).await
+    }
+
+    /// One of the peers: a command to which its port is added. Its users are at a URL of Redis.
+    pub async fn peer(mut command: Command, redis: &str) -> Result<Self> {
+        let port = free_port()?;
+        command.arg(port.to_string()).env("REDIS_URL", redis);
+        Self::start(command, port, async |port| {
+            judge(Connections::to(port).verify("nobody", "000000").await?)
+        })
+        .await
     }
 
     async fn start(
@@ -168,7 +179,11 @@ async fn answers(port: u16) -> Result<()> {
         ..VerifyRequest::default()
     };
     let mut connection = Connection::open(port).await?;
-    match connection.call("/twinlock.v1.TwoStepService/Verify", &nobody).await? {
+    judge(connection.call("/twinlock.v1.TwoStepService/Verify", &nobody).await?)
+}
+
+fn judge(of_nobody: Answer) -> Result<()> {
+    match of_nobody {
         Answer::Success(_) => Ok(()),
         Answer::Refused(reason) if reason == "NOT_ENROLLED" => Ok(()),
         Answer::Refused(reason) => bail!("it says {reason}"),

@@ -7,7 +7,7 @@ use crate::people::People;
 use crate::process::{self, Server, Store};
 use crate::table::{self, Measured, spread};
 use crate::usage;
-use crate::work::Work;
+use crate::work::{Edge, Work};
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ struct Sized {
     redis: Option<Server>,
     data: PathBuf,
     server: Server,
-    connections: Vec<Connection>,
+    edges: Vec<Edge>,
     people: Arc<People>,
     _directory: TempDir,
 }
@@ -114,17 +114,17 @@ impl Sized {
             spread(&took, 0),
             std::fs::metadata(&file)?.len() as f64 / 1e6,
         );
-        let mut connections = Vec::new();
+        let mut edges = Vec::new();
         for _ in 0..4 {
-            connections.push(Connection::open(server.port).await?);
+            edges.push(Edge::Grpc(Connection::open(server.port).await?));
         }
         let name = format!("{name}, {count} users");
-        Ok(Self { name, redis, data, server, connections, people, _directory: directory })
+        Ok(Self { name, redis, data, server, edges, people, _directory: directory })
     }
 
     async fn load(&self, work: Work) -> Result<Slice> {
         let called = Called {
-            connections: &self.connections,
+            edges: &self.edges,
             callers: 16,
             server: self.server.pid(),
             redis: self.redis.as_ref().map(Server::pid),

@@ -37,23 +37,39 @@ impl Measured {
 
 /// Prints what was measured.
 pub fn print(rows: &[Measured]) {
-    println!(
-        "| server: call | calls/s | p50 ms | p99 ms | p99.9 ms | server CPU µs/call | Redis CPU µs/call | memory MB |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
+    print_with(&[], rows, |_| Vec::new());
+}
+
+/// Prints what was measured, with more columns.
+pub fn print_with(more: &[&str], rows: &[Measured], cells: impl Fn(&Measured) -> Vec<String>) {
+    let mut head = vec![
+        "server: call",
+        "calls/s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "server CPU µs/call",
+        "Redis CPU µs/call",
+        "memory MB",
+    ];
+    head.extend(more);
+    println!("| {} |", head.join(" | "));
+    println!("|{}", "---|".repeat(head.len()));
     for row in rows {
         let redis: Option<Vec<f64>> = row.slices.iter().map(|slice| slice.redis).collect();
-        println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} |",
-            row.name,
+        let memory = row.of(|it| it.memory as f64 / 1e6).into_iter().fold(0.0, f64::max);
+        let mut line = vec![
+            row.name.clone(),
             spread(&row.of(|it| it.rate), 0),
             spread(&row.of(|it| it.p50), 2),
             spread(&row.of(|it| it.p99), 2),
             spread(&row.of(|it| it.p999), 1),
             spread(&row.of(|it| it.server), 1),
             redis.map(|it| spread(&it, 1)).unwrap_or_default(),
-            row.of(|it| it.memory as f64 / 1e6).into_iter().fold(0.0, f64::max),
-        );
+            format!("{memory:.1}"),
+        ];
+        line.extend(cells(row));
+        println!("| {} |", line.join(" | "));
     }
     for row in rows.iter().filter(|row| !row.is_as_expected()) {
         let unexpected: u64 = row.slices.iter().map(|slice| slice.unexpected).sum();

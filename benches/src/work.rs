@@ -1,6 +1,7 @@
 //! What a caller does in one turn, and how it must end.
 
 use crate::client::{Answer, Connection};
+use crate::json::Connections;
 use crate::people::{self, People, SESSION};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -55,10 +56,19 @@ pub enum Work {
     Day,
 }
 
-/// Who calls: one after the other, on a connection that others may use, too.
+/// How a server is reached, which others may use at the same time.
+#[derive(Clone)]
+pub enum Edge {
+    /// By gRPC, on one connection.
+    Grpc(Connection),
+    /// By JSON, which has Verify alone.
+    Json(Box<Connections>),
+}
+
+/// Who calls: one after the other.
 pub struct Caller {
-    /// The connection.
-    pub connection: Connection,
+    /// How.
+    pub edge: Edge,
     /// What came of it.
     pub tally: Tally,
     /// From when the next call's time counts, where that is not its beginning.
@@ -82,12 +92,11 @@ impl Work {
         match self {
             Self::Floor | Self::Refused => {
                 let expected = if self == Self::Floor { None } else { Some("INVALID_CODE") };
-                let request = verify(people.to_refuse());
-                caller.call(VERIFY, &request, expected).await?;
+                caller.verify(people.to_refuse(), expected).await?;
             }
             Self::Verify => {
                 let Some(fresh) = people.fresh() else { return Ok(false) };
-                caller.call(VERIFY, &verify(fresh), None).await?;
+                caller.verify(fresh, None).await?;
             }
             Self::Login => {
                 let Some(fresh) = people.fresh() else { return Ok(false) };
@@ -95,7 +104,7 @@ impl Work {
                 caller.call(VERIFY, &verify(fresh), None).await?;
             }
             Self::Blocked => {
-                caller.call(VERIFY, &verify(people.blocked()), Some("BACKOFF")).await?;
+                caller.verify(people.blocked(), Some("BACKOFF")).await?;
             }
             Self::CheckElevation => {
                 let request = CheckElevationRequest {
@@ -184,6 +193,18 @@ async fn enroll(people: &People, caller: &mut Caller) -> Result<()> {
 }
 
 impl Caller {
+    /// Calls Verify, which must end so.
+    async fn verify(&mut self, proof: (String, String), refused: Option<&str>) -> Result<()> {
+        let Edge::Json(connections) = &self.edge else {
+            return self.call(VERIFY, &verify(proof), refused).await.map(|_| ());
+        };
+        let (user, code) = proof;
+        let begun = self.planned.take().unwrap_or_else(Instant::now);
+        let answer = connections.verify(&user, &code).await.context("Verify as JSON")?;
+        self.tally.ended(VERIFY, begun.elapsed(), answer, refused);
+        Ok(())
+    }
+
     /// Calls a method that must end so: refused for this reason, or with the message that it gives.
     async fn call(
         &mut self,
@@ -191,28 +212,39 @@ impl Caller {
         message: &impl Message,
         refused: Option<&str>,
     ) -> Result<Option<Bytes>> {
+        let Edge::Grpc(connection) = &mut self.edge else { bail!("{path} has no JSON here") };
         let begun = self.planned.take().unwrap_or_else(Instant::now);
-        let answer = self.connection.call(path, message).await.context(path)?;
-        let took = begun.elapsed();
-        let unexpected = match (answer, refused) {
-            (Answer::Success(message), None) => {
-                self.tally.took(took);
-                return Ok(Some(message));
-            }
-            (Answer::Refused(reason), Some(expected)) if reason == expected => {
-                self.tally.took(took);
-                return Ok(None);
-            }
-            (Answer::Success(_), Some(expected)) => format!("a success, not {expected}"),
-            (Answer::Refused(reason), _) => reason,
-        };
-        self.tally.unexpected += 1;
-        self.tally.example = Some(format!("{path}: {unexpected}"));
-        Ok(None)
+        let answer = connection.call(path, message).await.context(path)?;
+        Ok(self.tally.ended(path, begun.elapsed(), answer, refused))
     }
 }
 
 impl Tally {
+    /// A call ended; with its message, where it ended as expected.
+    fn ended(
+        &mut self,
+        path: &str,
+        took: Duration,
+        answer: Answer,
+        refused: Option<&str>,
+    ) -> Option<Bytes> {
+        let unexpected = match (answer, refused) {
+            (Answer::Success(message), None) => {
+                self.took(took);
+                return Some(message);
+            }
+            (Answer::Refused(reason), Some(expected)) if reason == expected => {
+                self.took(took);
+                return None;
+            }
+            (Answer::Success(_), Some(expected)) => format!("a success, not {expected}"),
+            (Answer::Refused(reason), _) => reason,
+        };
+        self.unexpected += 1;
+        self.example = Some(format!("{path}: {unexpected}"));
+        None
+    }
+
     fn took(&mut self, took: Duration) {
         self.micros.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
     }
