@@ -14,7 +14,6 @@ mod failure;
 mod random;
 mod recovery;
 mod requests;
-mod text;
 mod time;
 mod totp;
 

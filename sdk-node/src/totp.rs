@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use crate::failure::{Outcome, outcome};
 use crate::random::random;
-use crate::text::Text;
 use crate::time::{milliseconds, point, whole};
 
 /// What an authenticator app must know beside the secret, and how much later or earlier a code may come.
@@ -69,15 +68,12 @@ pub fn generate(secret: String, at: f64, options: Option<TotpOptions>) -> Outcom
 #[napi(catch_unwind)]
 pub fn verifier(env: &Env) -> NapiResult<Function<'_, (), Option<Outcome<f64>>>> {
     env.create_function_from_closure("verify", |call| {
-        let (secret, code): (Text<SECRET>, Text<CODE>) = (call.get(0)?, call.get(1)?);
+        let (secret, code): (String, String) = (call.get(0)?, call.get(1)?);
+        let (secret, code) = (Zeroizing::new(secret), Zeroizing::new(code));
         let (at, last_step) = (call.get(2)?, call.get(3)?);
-        Ok(accepted(secret.as_str(), code.as_str(), at, last_step, || Ok(Default::default())))
+        Ok(accepted(&secret, &code, at, last_step, || Ok(Default::default())))
     })
 }
-
-/// More bytes than the longest secret has in base32, and than the longest code.
-const SECRET: usize = 256;
-const CODE: usize = 32;
 
 /// The same by other rules. To look for what is mostly not there takes Node-API longer than one of the HMACs.
 #[napi(catch_unwind)]

@@ -343,8 +343,9 @@ fn time(value: &Bound<'_, PyAny>, field: &'static str) -> PyResult<Timestamp> {
     }
     if let Ok(float) = value.cast::<PyFloat>() {
         let passed = Duration::try_from_secs_f64(float.value());
-        let passed =
-            passed.map_err(|_| malformed(value.py(), field, "must be a number of seconds from 1970 on"))?;
+        let passed = passed.map_err(|_| {
+            malformed(value.py(), field, "must be a number of seconds from 1970 on")
+        })?;
         return Ok(Timestamp::default().after(passed));
     }
     Ok(Timestamp::from_secs(number(value, field)?))
