@@ -246,8 +246,9 @@ struct Shared {
 }
 
 enum State {
-    /// The generation counts the reopenings, so that a reader's complaint is about the right one.
-    Open { database: Database, last: Arc<View>, generation: u64 },
+    /// The view is dropped before the database, which gives back on closing what nobody sees. The generation
+    /// counts the reopenings, so that a reader's complaint is about the right one.
+    Open { last: Arc<View>, database: Database, generation: u64 },
     /// Between a failure and the next try to reopen; every call is answered with its cause.
     Closed(StoreError),
 }
@@ -269,7 +270,7 @@ impl View {
 impl State {
     fn open(database: Database, generation: u64) -> Result<Self, Fault> {
         let last = View::begin(&database)?;
-        Ok(Self::Open { database, last, generation })
+        Ok(Self::Open { last, database, generation })
     }
 }
 
