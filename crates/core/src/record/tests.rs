@@ -1,6 +1,7 @@
 use super::*;
-use crate::receipt::{Holds, Kept};
+use crate::receipt::{Found, Holds, Kept, Mark, find, remember_success};
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn sealed() -> impl Strategy<Value = Sealed> {
     prop::collection::vec(any::<u8>(), 0..80).prop_map(Sealed)
@@ -211,6 +212,17 @@ fn only_what_holds_nothing_lasting_expires() {
         let record = Record { second_factor_failures, ..lasting };
         assert_eq!(record.expires_at(&policy), None, "{record:?}");
     }
+}
+
+#[test]
+fn an_answer_that_may_be_asked_for_again_keeps_the_record_until_it_lapses() {
+    let (policy, now) = (Policy::default(), Timestamp::from_secs(1_000_000));
+    let mark = Mark { id: Digest([1; 16]), request: Digest([2; 16]) };
+    let mut record = Record::default();
+    remember_success(&mut record, mark, Sealed(vec![7]), Holds::Nothing, now);
+    let end = now.after(Duration::from_secs(600));
+    assert_eq!(record.expires_at(&policy), Some(end));
+    assert_eq!(find(&record, &[mark], end), Found::Nothing);
 }
 
 #[test]
