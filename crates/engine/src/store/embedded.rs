@@ -246,8 +246,8 @@ struct Shared {
 }
 
 enum State {
-    /// The view is dropped before the database, which gives back on closing what nobody sees. The generation
-    /// counts the reopenings, so that a reader's complaint is about the right one.
+    /// The view is dropped before the database that it is of. The generation counts the reopenings, so that a
+    /// reader's complaint is about the right one.
     Open { last: Arc<View>, database: Database, generation: u64 },
     /// Between a failure and the next try to reopen; every call is answered with its cause.
     Closed(StoreError),
