@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
 
 use crate::{Error, Options};
@@ -14,6 +16,12 @@ pub(crate) fn endpoint(options: &Options) -> Result<Endpoint, Error> {
         .user_agent(concat!("twinlock-client/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| Error::internal(error.to_string()))?;
     if tls {
+        // It would be taken for a client that trusts nobody, and each call would fail.
+        let authorities = options.tls_ca.as_deref().unwrap_or_default();
+        if options.tls_ca.is_some() && CertificateDer::pem_slice_iter(authorities).next().is_none()
+        {
+            return Err(Error::invalid("tls_ca", "It holds no certificate in PEM.".into()));
+        }
         return endpoint.tls_config(tls_config(options)).map_err(|error| {
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
             Error::invalid("tls_ca", format!("The TLS settings cannot be used: {error}: {cause}."))
@@ -134,5 +142,20 @@ mod tests {
     fn tls_settings_need_an_https_address() {
         let options = Options { tls_ca: Some(b"PEM".to_vec()), ..Options::default() };
         assert!(endpoint(&options).unwrap_err().message.contains("https://"));
+    }
+
+    #[test]
+    fn authorities_that_are_none_are_refused_at_once() {
+        let https = |pem: &[u8]| Options {
+            address: "https://twinlock.internal:6238".into(),
+            tls_ca: Some(pem.to_vec()),
+            ..Options::default()
+        };
+        let key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        for pem in [&b""[..], b"no certificate", key] {
+            let error = endpoint(&https(pem)).unwrap_err();
+            assert_eq!(error.reason, Reason::InvalidRequest);
+            assert_eq!(error.violations[0].field, "tls_ca");
+        }
     }
 }

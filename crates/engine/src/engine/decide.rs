@@ -13,7 +13,7 @@ use tracing::Instrument;
 use twinlock_core::answer::Answer;
 use twinlock_core::decision::{self, Decision, Event, EventKind, Factor};
 use twinlock_core::receipt::{self, Found, Mark};
-use twinlock_core::{Record, RequestId, Timestamp};
+use twinlock_core::{Record, Refusal, RequestId, Timestamp};
 use zeroize::Zeroizing;
 
 /// What a request with an id is known by.
@@ -58,6 +58,16 @@ pub(super) enum Step<T> {
     Answer(Result<T, Error>),
     /// Keep what was decided, and then answer.
     Decide(Decision<T>),
+}
+
+/// What a step comes to.
+enum Weighed<T> {
+    /// An answer, at once.
+    Answer(Result<T, Error>),
+    /// An outcome that holds once the record is written.
+    Change { swap: Swap, outcome: Result<T, Refusal>, events: Vec<Event> },
+    /// An outcome that changes nothing.
+    Stay { outcome: Result<T, Refusal>, events: Vec<Event> },
 }
 
 impl Engine {
@@ -123,45 +133,70 @@ impl Engine {
                 Some(recent) => recent,
                 None => self.load(call, on).await?,
             };
-            let decided = on.read(found.as_ref()).and_then(|record| step(record, now));
-            if !is_loaded && !matches!(&decided, Ok(Step::Decide(it)) if it.record.is_some()) {
-                continue;
-            }
-            let decision = match decided? {
-                Step::Answer(answer) => return answer,
-                Step::Decide(decision) => decision,
-            };
-            let Decision { outcome, record, durability, events } = decision;
-            if let Some(record) = record {
-                let record = record.tidied(&self.policy, now);
-                let expire_at = record.expires_at(&self.policy);
-                let holds_nothing = expire_at.is_some_and(|end| end <= now);
-                let swap = Swap {
-                    key: on.key.clone(),
-                    expected: found.map(|(version, _)| version),
-                    version: Version(entropy::bytes()),
-                    bytes: (!holds_nothing).then(|| on.vault.write(&record)),
-                    expire_at,
-                    durability,
-                    decided_at: (!is_loaded).then_some(now),
-                };
-                if self.swap(call, on, swap).await? == Swapped::Changed {
-                    if is_loaded {
-                        self.metrics.swap_conflicts.add();
+            let weighed = self.weigh(on, found.as_ref(), now, is_loaded, &step);
+            let Some(weighed) = weighed else { continue };
+            let (outcome, events) = match weighed? {
+                Weighed::Answer(answer) => return answer,
+                Weighed::Change { swap, outcome, events } => {
+                    if self.swap(call, on, swap).await? == Swapped::Changed {
+                        if is_loaded {
+                            self.metrics.swap_conflicts.add();
+                        }
+                        if call.deadline.remaining().is_zero() {
+                            return Err(Error::Contended);
+                        }
+                        continue;
                     }
-                    if call.deadline.remaining().is_zero() {
-                        return Err(Error::Contended);
-                    }
-                    continue;
+                    (outcome, events)
                 }
-            } else if let (Some(recent), Some((version, bytes)), Ok(_)) =
-                (self.store.recent(), found, &outcome)
-            {
-                recent.keep(&on.key, version, bytes, now);
-            }
+                Weighed::Stay { outcome, events } => {
+                    if let (Some(recent), Some((version, bytes)), Ok(_)) =
+                        (self.store.recent(), found, &outcome)
+                    {
+                        recent.keep(&on.key, version, bytes, now);
+                    }
+                    (outcome, events)
+                }
+            };
             self.publish(call, &on.key, Some(now), events);
             return outcome.map_err(Error::from);
         }
+    }
+
+    /// Decides on what was found; `None` where only a load can tell. It awaits nothing, so that a call has no
+    /// room for records while it waits for its swap.
+    fn weigh<T>(
+        &self,
+        on: &On,
+        found: Option<&(Version, Vec<u8>)>,
+        now: Timestamp,
+        is_loaded: bool,
+        step: impl Fn(Record, Timestamp) -> Result<Step<T>, Error>,
+    ) -> Option<Result<Weighed<T>, Error>> {
+        let decided = on.read(found).and_then(|record| step(record, now));
+        if !is_loaded && !matches!(&decided, Ok(Step::Decide(it)) if it.record.is_some()) {
+            return None;
+        }
+        Some(decided.map(|decided| {
+            let Decision { outcome, record, durability, events } = match decided {
+                Step::Answer(answer) => return Weighed::Answer(answer),
+                Step::Decide(decision) => decision,
+            };
+            let Some(record) = record else { return Weighed::Stay { outcome, events } };
+            let record = record.tidied(&self.policy, now);
+            let expire_at = record.expires_at(&self.policy);
+            let holds_nothing = expire_at.is_some_and(|end| end <= now);
+            let swap = Swap {
+                key: on.key.clone(),
+                expected: found.map(|(version, _)| *version),
+                version: Version(entropy::bytes()),
+                bytes: (!holds_nothing).then(|| on.vault.write(&record)),
+                expire_at,
+                durability,
+                decided_at: (!is_loaded).then_some(now),
+            };
+            Weighed::Change { swap, outcome, events }
+        }))
     }
 
     /// Tells what happened, after the swap that made it true.
@@ -289,7 +324,7 @@ impl On {
         &self,
         asked: &Asked,
         record: &mut Record,
-        outcome: &Result<T, twinlock_core::Refusal>,
+        outcome: &Result<T, Refusal>,
         now: Timestamp,
     ) {
         match outcome {

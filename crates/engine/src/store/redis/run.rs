@@ -7,6 +7,7 @@ use super::{MARGIN, Redis, unavailable};
 use crate::deadline::Deadline;
 use crate::store::StoreError;
 use redis::{Cmd, Pipeline, Value, cmd};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,17 +116,24 @@ impl Redis {
         let Some(node) = elsewhere.or_else(|| self.topology.route(run.bucket)) else {
             return Turn::NotSent("no node of the Cluster serves the user's bucket".into(), true);
         };
-        let command = if in_full { run.in_full() } else { run.by_name() };
+        let command = if in_full { Cow::Owned(run.in_full()) } else { Cow::Borrowed(&run.by_name) };
         let live = match node.live(patience).await {
             Ok(live) => live,
             Err(cause) => return Turn::NotSent(cause, false),
         };
         // What is rare is boxed, or every call would have room for it.
         let answered = if wait {
-            let sending = self.send_and_wait(&node, live.tells_of_disks(), command, asking, until);
+            let sending = self.send_and_wait(
+                &node,
+                live.tells_of_disks(),
+                command.into_owned(),
+                asking,
+                until,
+            );
             Box::pin(sending).await
         } else if asking {
-            let answers = Box::pin(node.send_all(&live, &asking_first(command), until)).await;
+            let answers =
+                Box::pin(node.send_all(&live, &asking_first(command.into_owned()), until)).await;
             answers
                 .map(|mut answers| Ran { answer: answers.pop().unwrap_or_default(), waited: None })
         } else {

@@ -10,7 +10,7 @@ use super::keys::{self, Bucket};
 use crate::store::recent::LATEST;
 use crate::store::{Loaded, RecordKey, StoreError, Swap, Version, dataset_name};
 use aws_lc_rs::digest;
-use redis::{Cmd, Value};
+use redis::{Arg, Cmd, Value, cmd};
 use std::sync::LazyLock;
 use twinlock_core::Timestamp;
 
@@ -26,6 +26,8 @@ static SWAP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scrip
 
 const VERSION: usize = 16;
 
+const BY_NAME: &str = "EVALSHA";
+
 impl Script {
     fn new(source: &'static str) -> Self {
         let name = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, source.as_bytes());
@@ -37,35 +39,45 @@ impl Script {
 pub(super) struct Run {
     script: &'static Script,
     pub(super) bucket: Bucket,
-    keys: [String; 2],
-    arguments: Vec<Vec<u8>>,
+    /// The command that runs a script that the server has.
+    pub(super) by_name: Cmd,
 }
 
 impl Run {
     /// Reads a record.
     pub(super) fn load(key: &RecordKey) -> Self {
-        Self::new(&LOAD, key, Vec::new())
+        Self::begin(&LOAD, key, 0, 0)
     }
 
     /// Replaces a record.
     pub(super) fn swap(swap: Swap, marker: &[u8]) -> Self {
-        let version = swap.expected.map(|version| version.0.to_vec()).unwrap_or_default();
         let value = swap.bytes.map(|bytes| [&swap.version.0, bytes.as_slice()].concat());
-        // Redis takes no expiry of 0, the epoch itself.
-        let expiry = swap.expire_at.map(|at| at.as_millis().max(1).to_string().into_bytes());
-        let mut arguments = vec![version, value.unwrap_or_default(), expiry.unwrap_or_default()];
+        let value = value.unwrap_or_default();
+        // The other arguments are a version or a dataset's name, and times.
+        let mut run = Self::begin(&SWAP, &swap.key, 5, value.len() + 64);
+        let arguments = &mut run.by_name;
+        arguments.arg(swap.expected.as_ref().map_or(&[][..], |version| &version.0)).arg(value);
+        match swap.expire_at {
+            // Redis takes no expiry of 0, the epoch itself.
+            Some(at) => arguments.arg(at.as_millis().max(1)),
+            None => arguments.arg(b""),
+        };
         if swap.expected.is_none() {
-            arguments.push(dataset_name(marker).to_vec());
+            arguments.arg(dataset_name(marker));
         } else if let Some(at) = swap.decided_at {
-            arguments.push(at.as_millis().to_string().into_bytes());
-            arguments.push(LATEST.as_millis().to_string().into_bytes());
+            arguments.arg(at.as_millis()).arg(LATEST.as_millis() as u64);
         }
-        Self::new(&SWAP, &swap.key, arguments)
+        run
     }
 
-    fn new(script: &'static Script, key: &RecordKey, arguments: Vec<Vec<u8>>) -> Self {
+    /// The keys, and room for so many arguments of so many bytes in all.
+    fn begin(script: &'static Script, key: &RecordKey, arguments: usize, bytes: usize) -> Self {
         let bucket = Bucket::of(key);
-        Self { script, bucket, keys: [keys::record(key), bucket.marker()], arguments }
+        let (record, marker) = (keys::record(key), bucket.marker());
+        let size = BY_NAME.len() + script.name.len() + 1 + record.len() + marker.len() + bytes;
+        let mut by_name = Cmd::with_capacity(5 + arguments, size);
+        by_name.arg(BY_NAME).arg(&script.name).arg(2).arg(record).arg(marker);
+        Self { script, bucket, by_name }
     }
 
     /// Whether it only reads, and may be repeated whatever became of it.
@@ -73,26 +85,14 @@ impl Run {
         std::ptr::eq(self.script, &*LOAD)
     }
 
-    /// The command that runs a script that the server has.
-    pub(super) fn by_name(&self) -> Cmd {
-        self.command("EVALSHA", &self.script.name)
-    }
-
     /// The command that gives the server the script, too.
     pub(super) fn in_full(&self) -> Cmd {
-        self.command("EVAL", self.script.source)
-    }
-
-    fn command(&self, name: &str, script: &str) -> Cmd {
-        let lengths = self.keys.iter().map(String::len).chain(self.arguments.iter().map(Vec::len));
-        let size = name.len() + script.len() + 1 + lengths.sum::<usize>();
-        let mut command = Cmd::with_capacity(5 + self.arguments.len(), size);
-        command.arg(name).arg(script).arg(self.keys.len());
-        for key in &self.keys {
-            command.arg(key);
-        }
-        for argument in &self.arguments {
-            command.arg(argument);
+        let mut command = cmd("EVAL");
+        command.arg(self.script.source);
+        for argument in self.by_name.args_iter().skip(2) {
+            if let Arg::Simple(argument) = argument {
+                command.arg(argument);
+            }
         }
         command
     }
