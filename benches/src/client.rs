@@ -9,7 +9,10 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Request};
 use prost::Message;
 use std::future::poll_fn;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// gRPC's head of a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
@@ -32,8 +35,19 @@ pub enum Answer {
 impl Connection {
     /// Connects to a port of loopback.
     pub async fn open(port: u16) -> Result<Self> {
-        let socket = TcpStream::connect(("127.0.0.1", port)).await?;
-        socket.set_nodelay(true)?;
+        Self::over(connect(port).await?, port).await
+    }
+
+    /// Connects to it with TLS.
+    pub async fn open_with_tls(port: u16, tls: &TlsConnector) -> Result<Self> {
+        let name = ServerName::try_from("localhost")?;
+        Self::over(tls.connect(name, connect(port).await?).await?, port).await
+    }
+
+    async fn over<S>(socket: S, port: u16) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (sender, connection) = h2::client::handshake(socket).await?;
         // It ends with the server or with the last sender; whoever calls then hears of it.
         tokio::spawn(connection);
@@ -77,6 +91,12 @@ impl Connection {
             }
         }
     }
+}
+
+async fn connect(port: u16) -> Result<TcpStream> {
+    let socket = TcpStream::connect(("127.0.0.1", port)).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

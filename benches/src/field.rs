@@ -1,5 +1,6 @@
 //! Twinlock and the floors, or Twinlock and its peers, all up at the same time.
 
+use crate::certificate::Certificate;
 use crate::client::Connection;
 use crate::floor::{CURRENT_THREAD, NOTHING, ONE_SCRIPT, REDB, TWO_SCRIPTS, TWO_THREADS};
 use crate::json::Connections;
@@ -17,6 +18,8 @@ use tempfile::TempDir;
 pub const OVER_REDIS: &str = "Twinlock, Redis";
 /// The same, called as JSON over HTTP/1.1, as peers are.
 pub const OVER_REDIS_AS_JSON: &str = "Twinlock, Redis, as JSON";
+/// The same, called over TLS.
+pub const OVER_REDIS_WITH_TLS: &str = "Twinlock, Redis, TLS";
 /// Twinlock over its file.
 pub const EMBEDDED: &str = "Twinlock, embedded";
 /// The kinds of floors.
@@ -111,6 +114,39 @@ impl Field {
             let server = Server::peer((peer.command)(), &url).await?;
             contenders.push(Contender::as_json(peer.name, server, people));
         }
+        Ok(Self { redis, contenders, _directory: directory })
+    }
+
+    /// Starts Twinlock for every way in which it is called.
+    pub async fn in_every_way(users: usize) -> Result<Self> {
+        let directory = tempfile::tempdir_in(std::env::current_dir()?)?;
+        let redis = Server::redis().await?;
+        let data = directory.path().join("twinlock");
+        let (store, file) = (Store::Redis(redis.port), Store::Embedded(&data));
+        let people = [users, users].map(|users| Arc::new(People::new(users)));
+        enroll(store, &people[0]).await?;
+        enroll(file, &people[1]).await?;
+        let server = Server::twinlock(file, SETTINGS).await?;
+        let [people, of_file] = people;
+        let mut contenders = vec![Contender::new(EMBEDDED.into(), server, false, of_file).await?];
+        let server = Server::twinlock(store, SETTINGS).await?;
+        contenders.push(Contender::new(OVER_REDIS.into(), server, true, people.clone()).await?);
+        let server = Server::twinlock(store, SETTINGS).await?;
+        contenders.push(Contender::as_json(OVER_REDIS_AS_JSON, server, people.clone()));
+        let certificate = Certificate::make(directory.path())?;
+        let settings: Vec<&str> = SETTINGS
+            .iter()
+            .copied()
+            .chain(certificate.settings.iter().map(String::as_str))
+            .collect();
+        let tls = &certificate.connector;
+        let server = Server::twinlock_with_tls(store, &settings, tls).await?;
+        let mut edges = Vec::new();
+        for _ in 0..Callers::MANY.connections {
+            edges.push(Edge::Grpc(Connection::open_with_tls(server.port, tls).await?));
+        }
+        let name = OVER_REDIS_WITH_TLS.into();
+        contenders.push(Contender { name, server, uses_redis: true, edges, people });
         Ok(Self { redis, contenders, _directory: directory })
     }
 

@@ -1,8 +1,10 @@
 //! What Twinlock costs beside the least servers that could do the same, and beside what teams write themselves:
 //! `benches/run`.
 
+mod certificate;
 mod client;
 mod compare;
+mod everything;
 mod field;
 mod floor;
 mod footprint;
@@ -38,6 +40,8 @@ fn main() -> Result<()> {
             ["--soak"] => open::soak().await,
             ["--scale"] => scale::scale().await,
             ["--peers"] => peers::peers().await,
+            // For service/build: it measures nothing.
+            ["--everything"] => everything::everything().await.map(|()| true),
             _ => bail!("run it as benches/run says"),
         }
     })?;

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsConnector;
 use twinlock_proto::v1::VerifyRequest;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,6 +68,24 @@ impl Server {
 
     /// Twinlock on a dataset that is there, with settings in place of its defaults.
     pub async fn twinlock(store: Store<'_>, settings: &[&str]) -> Result<Self> {
+        Self::twinlock_when(store, settings, answers).await
+    }
+
+    /// The same, with TLS.
+    pub async fn twinlock_with_tls(
+        store: Store<'_>,
+        settings: &[&str],
+        tls: &TlsConnector,
+    ) -> Result<Self> {
+        let ready = async |port| judge_by(Connection::open_with_tls(port, tls).await?).await;
+        Self::twinlock_when(store, settings, ready).await
+    }
+
+    async fn twinlock_when(
+        store: Store<'_>,
+        settings: &[&str],
+        ready: impl AsyncFn(u16) -> Result<()>,
+    ) -> Result<Self> {
         let port = free_port()?;
         let mut serve = twinlock(store, "serve")?;
         serve.args(["--listen", &format!("127.0.0.1:{port}")]);
@@ -74,7 +93,7 @@ impl Server {
         for setting in settings {
             serve.args(["--set", setting]);
         }
-        Self::start(serve, port, answers).await
+        Self::start(serve, port, ready).await
     }
 
     /// One of the peers: a command to which its port is added. Its users are at a URL of Redis.
@@ -112,8 +131,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
+        // It is asked to, so that one that takes a profile of itself writes it. It may have ended by itself.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
 }
@@ -173,12 +192,15 @@ fn twinlock(store: Store<'_>, command: &str) -> Result<Command> {
 
 /// Whether a server answers a call, with a refusal for that matter.
 async fn answers(port: u16) -> Result<()> {
+    judge_by(Connection::open(port).await?).await
+}
+
+async fn judge_by(mut connection: Connection) -> Result<()> {
     let nobody = VerifyRequest {
         user_id: "nobody".into(),
         credential: Some(people::code_of("000000".into())),
         ..VerifyRequest::default()
     };
-    let mut connection = Connection::open(port).await?;
     judge(connection.call("/twinlock.v1.TwoStepService/Verify", &nobody).await?)
 }
 
