@@ -21,7 +21,8 @@ const SOAK: Duration = Duration::from_secs(600);
 const SOAK_TURN: Duration = Duration::from_secs(30);
 /// One connection is opened, and closed, in this time.
 const CONNECTION_EVERY: Duration = Duration::from_millis(5);
-const USERS: usize = 150_000;
+/// A user verifies once a step, and with fewer in a step than these a fast server runs out of them.
+const USERS: usize = 800_000;
 
 /// Measures, and prints the tables; whether all answers were the expected ones.
 pub async fn open() -> Result<bool> {
