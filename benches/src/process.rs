@@ -132,7 +132,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // It is asked to, so that one that takes a profile of itself writes it. It may have ended by itself.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        if Command::new("kill").arg(self.child.id().to_string()).status().is_err() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }
