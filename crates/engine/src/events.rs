@@ -175,6 +175,7 @@ struct Hub {
     not_shared: AtomicU64,
     log_of_drops: Seldom,
     log_of_sharing: Seldom,
+    log_of_following: Seldom,
 }
 
 struct Ending {
@@ -213,6 +214,7 @@ impl Events {
             not_shared: AtomicU64::new(0),
             log_of_drops: Seldom::default(),
             log_of_sharing: Seldom::default(),
+            log_of_following: Seldom::default(),
         });
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (finish, finished) = oneshot::channel();

@@ -1,12 +1,12 @@
 //! Calls, counted and timed by their method, transport and outcome.
 //!
-//! Every combination has its place in one table from the start, so that a call costs a look at the clock
-//! and two atomics, and no path that somebody makes up can make it grow.
+//! Every combination has its place in one table, so that a call costs a look at the clock and two atomics, and
+//! no path that somebody makes up can make it grow.
 
 use super::traces::{Trace, Traced};
 use http::HeaderMap;
 use prost_types::FileDescriptorSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 use tonic::Code;
 use twinlock_core::Reason;
@@ -28,8 +28,8 @@ const OUTCOMES: usize = CODES + Reason::ALL.len();
 pub struct Calls {
     /// In the order of the alphabet.
     methods: Vec<String>,
-    /// For each method and transport, all outcomes.
-    places: Vec<[Histogram; OUTCOMES]>,
+    /// For each method and transport, all outcomes, once it is called: most never are.
+    places: Vec<OnceLock<Box<[Histogram; OUTCOMES]>>>,
 }
 
 /// How a call came.
@@ -144,12 +144,12 @@ impl Calls {
         Pending { calls: self.clone(), place, begun: Instant::now(), trace, is_over: false }
     }
 
-    /// What there was so far: method, transport, outcome, and how long it took.
+    /// Method, transport, outcome, and how long it took, of all that was called so far.
     pub fn rows(&self) -> impl Iterator<Item = ([&str; 3], &Histogram)> {
         self.methods.iter().enumerate().flat_map(move |(index, method)| {
             Transport::ALL.into_iter().flat_map(move |transport| {
-                let places = &self.places[index * Transport::ALL.len() + transport as usize];
-                places.iter().enumerate().map(move |(place, took)| {
+                let places = self.places[index * Transport::ALL.len() + transport as usize].get();
+                places.into_iter().flat_map(|it| it.iter()).enumerate().map(move |(place, took)| {
                     ([method.as_str(), transport.as_str(), Outcome::at(place).as_str()], took)
                 })
             })
@@ -167,10 +167,8 @@ impl Default for Calls {
         let mut methods = methods();
         methods.sort_unstable();
         methods.dedup();
-        let places = (0..methods.len() * Transport::ALL.len())
-            .map(|_| std::array::from_fn(|_| Histogram::default()))
-            .collect();
-        Self { methods, places }
+        let places = methods.len() * Transport::ALL.len();
+        Self { methods, places: std::iter::repeat_with(OnceLock::new).take(places).collect() }
     }
 }
 
@@ -187,7 +185,9 @@ impl Pending {
 
     fn record(&mut self, outcome: Outcome) {
         self.is_over = true;
-        self.calls.places[self.place][outcome.place()].record(self.begun.elapsed());
+        let places = self.calls.places[self.place]
+            .get_or_init(|| Box::new(std::array::from_fn(|_| Histogram::default())));
+        places[outcome.place()].record(self.begun.elapsed());
         self.trace.end(outcome.as_str(), outcome.is_fault());
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn follow(hub: Arc<Hub>, shared: Arc<dyn SharedLog>) {
                 }
             }
             Err(cause) => {
-                if hub.log_of_sharing.is_due() {
+                if hub.log_of_following.is_due() {
                     tracing::warn!("the shared log of events cannot be read: {cause}");
                 }
                 tokio::time::sleep(PAUSE).await;
