@@ -29,7 +29,7 @@ pub async fn open() -> Result<bool> {
     let field = Field::enter(USERS).await?;
     let mut as_expected = true;
     for (server, kind) in [(OVER_REDIS, TWO_SCRIPTS), (EMBEDDED, REDB)] {
-        let callers = half_of_what_it_can(&field, server).await?;
+        let callers = half_of_what_it_can(&field, server, Work::Verify).await?;
         let names = [server.to_owned()].into_iter();
         let names: Vec<_> = names.chain(RUNTIMES.map(|it| field::floor(kind, it))).collect();
         for hashes in [0, HASHES] {
@@ -63,7 +63,7 @@ pub async fn soak() -> Result<bool> {
     let field = Field::enter(USERS).await?;
     let mut as_expected = true;
     for server in [OVER_REDIS, EMBEDDED] {
-        let callers = half_of_what_it_can(&field, server).await?;
+        let callers = half_of_what_it_can(&field, server, Work::Day).await?;
         let port = field.port(server)?;
         let churn = tokio::spawn(async move {
             let mut ticks = interval(CONNECTION_EVERY);
@@ -98,11 +98,11 @@ pub async fn soak() -> Result<bool> {
     Ok(as_expected)
 }
 
-async fn half_of_what_it_can(field: &Field, server: &str) -> Result<Callers> {
+async fn half_of_what_it_can(field: &Field, server: &str, work: Work) -> Result<Callers> {
     let mut rates = Vec::new();
     for _ in 0..3 {
-        let slice = field.load(server, Work::Verify, Callers::MANY, Duration::from_secs(1)).await?;
-        rates.push(slice.rate);
+        let slice = field.load(server, work, Callers::MANY, Duration::from_secs(1)).await?;
+        rates.push(slice.rate / work.calls());
     }
     Ok(Callers { pace: Pace::Open((table::median(&rates) / 2.0).round()), ..Callers::MANY })
 }

@@ -87,6 +87,14 @@ pub struct Tally {
 }
 
 impl Work {
+    /// How many calls a turn of it makes, about.
+    pub fn calls(self) -> f64 {
+        match self {
+            Self::Login | Self::Day => 2.0,
+            _ => 1.0,
+        }
+    }
+
     /// Does it once; false where nobody is left to do it.
     pub async fn turn(self, number: u64, people: &People, caller: &mut Caller) -> Result<bool> {
         match self {

@@ -21,14 +21,17 @@ use crate::metrics::{Counter, Histogram};
 use argon2::{Algorithm, Version};
 use function::{Function, Problem};
 use std::sync::Arc;
-use std::thread::available_parallelism;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::thread::{self, available_parallelism};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 use twinlock_core::Malformed;
 
 /// The most callers that may wait for their turn; one more is refused at once.
 pub const MAX_WAITING: usize = 1024;
+/// How much less urgent a hash is than what answers calls, as nice(1) counts: where both want a core, it gets a
+/// third of what they get.
+const NICENESS: i32 = 5;
 
 /// Gives out turns to hash.
 #[derive(Debug)]
@@ -87,7 +90,7 @@ pub enum Failure {
     /// The function refused its input.
     #[error("the hash function refused its input")]
     Function,
-    /// The task panicked, or the process is going down.
+    /// Its thread panicked, or there was none to be had.
     #[error("hashing a password ended before it had a result")]
     Aborted,
 }
@@ -185,16 +188,24 @@ impl Permit {
         self,
         work: impl FnOnce(Argon2Parameters) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let task = tokio::task::spawn_blocking(move || {
+        let (done, result) = oneshot::channel();
+        let hash = move || {
+            // Of this thread alone. Where the system refuses it, hashes are as urgent as logins.
+            let _ = rustix::process::nice(NICENESS);
             let Self { parameters, turn, metrics } = self;
             let begun = Instant::now();
             let result = work(parameters);
             metrics.took.record(begun.elapsed());
             drop(turn);
-            result
-        });
-        let task = task.instrument(tracing::info_span!(target: SPANS, "hash"));
-        task.await.unwrap_or(Err(Failure::Aborted))
+            // The caller may have gone away.
+            let _ = done.send(result);
+        };
+        // No thread of a pool: a priority that was lowered cannot be raised again, and to start one costs a
+        // thousandth of a hash.
+        let thread = thread::Builder::new().name("hash".into());
+        thread.spawn(hash).map_err(|_| Failure::Aborted)?;
+        let result = result.instrument(tracing::info_span!(target: SPANS, "hash"));
+        result.await.unwrap_or(Err(Failure::Aborted))
     }
 }
 
@@ -351,6 +362,23 @@ mod tests {
         let result = permit.run::<bool>(|_| panic!("a panic on purpose")).await;
         assert_eq!(result, Err(Failure::Aborted));
         assert!(hasher.permit(Deadline::after(Duration::from_secs(5))).await.is_ok());
+    }
+
+    /// The nice value of a thread, by the 19th field of its `stat` (proc(5)).
+    fn niceness() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(16).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_less_urgent_than_what_answers_calls() {
+        let before = niceness();
+        let permit = hasher(1).permit(minute()).await.unwrap();
+        let of_hash = permit.run(|_| Ok(niceness())).await;
+        assert_eq!(of_hash, Ok((before + NICENESS).min(19)));
+        assert_eq!(niceness(), before);
+        assert_eq!(tokio::task::spawn_blocking(niceness).await.unwrap(), before);
     }
 
     #[test]
