@@ -7,9 +7,10 @@ use crate::floor::{REDB, TWO_SCRIPTS};
 use crate::load::{Pace, Slice};
 use crate::process::{self, Server, Store};
 use crate::table::{self, Measured};
-use crate::usage;
 use crate::work::{self, Work};
 use anyhow::Result;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
@@ -120,21 +121,21 @@ impl Hashing {
         let store = Store::Embedded(directory.path());
         process::initialize(store)?;
         let server = Server::twinlock(store, &[]).await?;
-        let before = usage::cpu(server.pid())?;
+        let hashed = Arc::new(AtomicU32::new(0));
         let mut tasks = Vec::new();
         for caller in 0..callers {
             let mut connection = Connection::open(server.port).await?;
             let user = format!("hasher-{caller}");
             work::set_password(&mut connection, &user).await?;
+            let hashed = hashed.clone();
             tasks.push(tokio::spawn(async move {
-                while work::elevate_by_password(&mut connection, &user).await.is_ok() {}
+                while work::elevate_by_password(&mut connection, &user).await.is_ok() {
+                    hashed.fetch_add(1, Ordering::Relaxed);
+                }
             }));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        anyhow::ensure!(
-            usage::cpu(server.pid())? - before > Duration::from_millis(200),
-            "it does not hash"
-        );
+        anyhow::ensure!(hashed.load(Ordering::Relaxed) > 10, "it does not hash");
         Ok(Self { callers: tasks, _server: server, _directory: directory })
     }
 }

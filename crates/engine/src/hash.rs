@@ -30,8 +30,8 @@ use twinlock_core::Malformed;
 /// The most callers that may wait for their turn; one more is refused at once.
 pub const MAX_WAITING: usize = 1024;
 /// How much less urgent a hash is than what answers calls, as nice(1) counts: where both want a core, it gets a
-/// third of what they get.
-const NICENESS: i32 = 5;
+/// tenth of what they get.
+const NICENESS: i32 = 10;
 
 /// Gives out turns to hash.
 #[derive(Debug)]
