@@ -18,8 +18,12 @@ use tokio::time::{Instant, interval};
 const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_secs(3);
 const HASHES: usize = 2;
-const SOAK: Duration = Duration::from_secs(600);
+/// Each turn's length. In the first ten minutes the answers that may be repeated gather in the records of users who
+/// log in once a minute; from then on as many lapse as are made.
 const SOAK_TURN: Duration = Duration::from_secs(30);
+const SOAK_TURNS: usize = 20;
+/// How many turns at the beginning and at the end are compared.
+const ENDS: usize = 6;
 /// One connection is opened, and closed, in this time.
 const CONNECTION_EVERY: Duration = Duration::from_millis(5);
 /// A user verifies once a step, and with fewer in a step than these a fast server runs out of them.
@@ -59,7 +63,8 @@ pub async fn open() -> Result<bool> {
     Ok(as_expected)
 }
 
-/// Loads each store's server for ten minutes, while connections come and go, and prints how it goes.
+/// Loads each store's server for twenty minutes, of which the second ten count, while connections come and go, and
+/// prints how it goes.
 pub async fn soak() -> Result<bool> {
     let field = Field::enter(USERS).await?;
     let mut as_expected = true;
@@ -80,7 +85,8 @@ pub async fn soak() -> Result<bool> {
         );
         println!("|---|---|---|---|---|---|---|");
         let begun = Instant::now();
-        while begun.elapsed() < SOAK {
+        let mut slices = Vec::new();
+        for _ in 0..2 * SOAK_TURNS {
             let slice = field.load(server, Work::Day, callers, SOAK_TURN).await?;
             println!(
                 "| {:.1} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {} |",
@@ -92,8 +98,25 @@ pub async fn soak() -> Result<bool> {
                 slice.memory as f64 / 1e6,
                 slice.unexpected,
             );
+            if let Some(example) = &slice.example {
+                eprintln!("{server}: {example}");
+            }
             as_expected &= slice.unexpected == 0;
+            slices.push(slice);
         }
+        let counted = &slices[SOAK_TURNS..];
+        let grew = |of: fn(&Slice) -> f64| {
+            let median = |part: &[Slice]| table::median(&part.iter().map(of).collect::<Vec<_>>());
+            median(&counted[counted.len() - ENDS..]) / median(&counted[..ENDS])
+        };
+        println!(
+            "\nThe last {ENDS} of the second ten minutes beside their first {ENDS}: memory {:.2}, p50 {:.2}, p99 \
+             {:.2}, server CPU {:.2}",
+            grew(|it| it.memory as f64),
+            grew(|it| it.p50),
+            grew(|it| it.p99),
+            grew(|it| it.server),
+        );
         churn.abort();
     }
     Ok(as_expected)
