@@ -18,9 +18,9 @@ use tokio::time::{Instant, interval};
 const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_secs(3);
 const HASHES: usize = 2;
-/// Each turn's length. In the first ten minutes the answers that may be repeated gather in the records of users who
-/// log in once a minute; from then on as many lapse as are made.
 const SOAK_TURN: Duration = Duration::from_secs(30);
+/// As many are ten minutes. In the first ten, answers that may be repeated gather in the records of users who log in
+/// once a minute; from then on as many lapse as are made.
 const SOAK_TURNS: usize = 20;
 /// How many turns at the beginning and at the end are compared.
 const ENDS: usize = 6;
