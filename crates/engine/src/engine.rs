@@ -517,7 +517,7 @@ struct On {
 
 impl On {
     fn session(&self, session: &SessionId) -> Digests {
-        self.vault.digests(Named::Session, session.as_str().as_bytes())
+        Digests(self.vault.digests(Named::Session, session.as_str().as_bytes()).collect())
     }
 
     /// What a repeat of this request is known by; `None` where the caller gave it no id.

@@ -17,8 +17,9 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
+use std::sync::OnceLock;
 use twinlock_core::Record;
-use twinlock_core::record::{Digest, Digests, Sealed};
+use twinlock_core::record::{Digest, Sealed};
 use zeroize::Zeroizing;
 
 /// The record format that this release writes.
@@ -270,6 +271,7 @@ pub struct Vault {
 struct UserKey {
     id: KeyId,
     seal: Zeroizing<[u8; 32]>,
+    cipher: OnceLock<RandomizedNonceKey>,
     digest: Hmac<Sha256>,
 }
 
@@ -283,12 +285,13 @@ impl UserKey {
         let mut sealing = Zeroizing::new([0; 32]);
         sealing.copy_from_slice(seal);
         let digest = Hmac::new_from_slice(digest).expect("HMAC takes a key of any length");
-        Self { id: key.id, seal: sealing, digest }
+        Self { id: key.id, seal: sealing, cipher: OnceLock::new(), digest }
     }
 
     /// Its schedule takes longer than what it seals, and most calls seal and open nothing.
-    fn cipher(&self) -> RandomizedNonceKey {
-        RandomizedNonceKey::new(&AES_256_GCM, &*self.seal).expect("AES-256 takes 32 bytes")
+    fn cipher(&self) -> &RandomizedNonceKey {
+        let make = || RandomizedNonceKey::new(&AES_256_GCM, &*self.seal);
+        self.cipher.get_or_init(|| make().expect("AES-256 takes 32 bytes"))
     }
 
     fn digest(&self, label: &[u8], data: &[&[u8]]) -> [u8; 16] {
@@ -345,8 +348,8 @@ impl Vault {
     }
 
     /// The keyed digests of a value, under each key.
-    pub fn digests(&self, named: Named, value: &[u8]) -> Digests {
-        Digests(self.keys.iter().map(|key| Digest(key.digest(named.label(), &[value]))).collect())
+    pub fn digests(&self, named: Named, value: &[u8]) -> impl Iterator<Item = Digest> {
+        self.keys.iter().map(move |key| Digest(key.digest(named.label(), &[value])))
     }
 
     /// A record as the store keeps it: format, key id, tag, and the record. The tag binds it to its user

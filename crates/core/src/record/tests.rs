@@ -336,6 +336,66 @@ fn what_is_new_within_a_message_is_refused_rather_than_lost() {
 }
 
 #[test]
+fn what_no_message_has_is_refused() {
+    let nine = [0xff; 9];
+    let longest = |last: u8| [&[0x48][..], &nine, &[last]].concat();
+    assert_eq!(
+        Record::decode(&longest(1)).map(|record| record.enforced_since),
+        Ok(Some(Timestamp::MAX))
+    );
+    for (bytes, what) in [
+        (&longest(2)[..], "a number of 65 bits"),
+        (&[&longest(0x81)[..], &[0]].concat(), "a number of eleven bytes"),
+        (b"\x00\x01", "a field without a number"),
+        (b"\x80\x80\x80\x80\x10\x01", "a number of a field that there cannot be"),
+        (b"\x0b\x0c", "a group"),
+        (b"\x08\x01", "a number for a message"),
+        (b"\x20\x01", "a number for bytes"),
+        (b"\x4a\x01\x01", "bytes for a number"),
+        (b"\x4d\x01\x00\x00\x00", "four bytes for a number"),
+        (b"\x2a\x06\x08\x80\x80\x80\x80\x10", "more failures than are counted"),
+    ] {
+        assert_eq!(Record::decode(bytes), Err(NotARecord), "{what}");
+    }
+    let last = b"\xf8\xff\xff\xff\x0f\x01";
+    assert_eq!(Record::decode(last).map(|record| record.later.0), Ok(last.to_vec()));
+}
+
+#[test]
+fn a_message_lacks_nothing_that_it_must_have() {
+    let whole =
+        Record { second_factor_failures: Counter::default(), ..each_passing_thing()[0].clone() };
+    let authenticator = each_lasting_thing()[0].clone();
+    let elevation = each_passing_thing()[3].clone();
+    let receipts = vec![Receipt {
+        id: Digest([1; 16]),
+        request: Digest([2; 16]),
+        at: Timestamp::from_secs(9),
+        kept: Kept::InvalidCode,
+    }];
+    let receipt = Record { receipts, ..Record::default() };
+    // Each message, and the numbers of its fields that it cannot do without.
+    for (record, needed) in [
+        (authenticator, &[2][..]),
+        (whole, &[2, 3, 4]),
+        (elevation, &[1, 2]),
+        (receipt, &[1, 2, 6]),
+    ] {
+        let bytes = record.encode();
+        assert_eq!(Record::decode(&bytes), Ok(record));
+        let message = &bytes[2..];
+        let fields: Vec<_> = fields::Fields(message).map(|it| it.expect("a field")).collect();
+        for missing in &fields {
+            let rest = fields.iter().filter(|it| it.number != missing.number);
+            let rest: Vec<u8> = rest.flat_map(|it| it.bytes.to_vec()).collect();
+            let without = [&bytes[..1], &[rest.len() as u8], &rest].concat();
+            let is_needed = needed.contains(&missing.number);
+            assert_eq!(Record::decode(&without).is_err(), is_needed, "without {}", missing.number);
+        }
+    }
+}
+
+#[test]
 fn what_an_answer_holds_is_kept_in_the_place_that_once_told_of_a_key_alone() {
     let receipt = |holds: &[u8]| {
         let ids = [&b"\x0a\x10"[..], &[1; 16], b"\x12\x10", &[2; 16]].concat();

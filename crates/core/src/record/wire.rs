@@ -2,8 +2,37 @@
 //!
 //! What a later release adds gets a number of the record's own, never one of a message within it: the former
 //! is kept by a release that does not know it, and the latter refused.
+//!
+//! ```proto
+//! message Record {
+//!   optional Authenticator authenticator = 1;
+//!   optional Pending pending = 2;
+//!   optional Recovery recovery = 3;
+//!   optional bytes password = 4;
+//!   optional Counter second_factor_failures = 5;
+//!   optional Counter password_failures = 6;
+//!   repeated Elevation elevations = 7;
+//!   repeated Receipt receipts = 8;
+//!   optional uint64 enforced_since = 9;
+//!   optional uint64 unenrolled_at = 10;
+//! }
+//! message Parameters { uint32 algorithm = 1; uint32 digits = 2; uint32 period = 3; }
+//! message Authenticator {
+//!   bytes secret = 1; Parameters parameters = 2; optional uint64 last_step = 3; uint64 enrolled_at = 4;
+//! }
+//! message Pending {
+//!   bytes secret = 1; Parameters parameters = 2; bytes session = 3; uint32 ground = 4; uint64 begun_at = 5;
+//! }
+//! message Recovery { bytes hash = 1; uint64 created_at = 2; bool acknowledged = 3; }
+//! message Counter { uint32 failures = 1; uint64 since = 2; uint32 charges = 3; }
+//! message Elevation { bytes session = 1; uint32 method = 2; uint64 at = 3; }
+//! message Receipt {
+//!   bytes id = 1; bytes request = 2; uint64 at = 3; optional bytes answer = 4; uint32 holds = 5;
+//!   string refusal = 6; uint64 retry_at = 7;
+//! }
+//! ```
 
-use super::fields::Fields;
+use super::fields::{Field, Fields, Message};
 use super::{
     Authenticator, Digest, Elevation, Later, Method, NotARecord, Pending, Record, Recovery, Sealed,
 };
@@ -11,362 +40,262 @@ use crate::backoff::Counter;
 use crate::receipt::{Holds, Kept, Receipt};
 use crate::totp::{Algorithm, Digits, Parameters, Period, Step};
 use crate::{Reason, Timestamp};
-use prost::Message;
 use std::time::Duration;
 
+/// A record that has some receipts takes no more.
+const USUAL: usize = 512;
+
 pub(super) fn encode(record: &Record) -> Vec<u8> {
-    let mut bytes = WireRecord::from(record).encode_to_vec();
-    bytes.extend_from_slice(&record.later.0);
-    bytes
+    let mut to = Message(Vec::with_capacity(USUAL));
+    if let Some(it) = &record.authenticator {
+        to.message(1, |to| {
+            to.content(1, &it.secret.0);
+            to.message(2, |to| write_parameters(to, it.parameters));
+            to.optional_number(3, it.last_step.map(|step| step.0));
+            to.number(4, it.enrolled_at.as_millis());
+        });
+    }
+    if let Some(it) = &record.pending {
+        to.message(2, |to| {
+            to.content(1, &it.secret.0);
+            to.message(2, |to| write_parameters(to, it.parameters));
+            to.content(3, &it.session.0);
+            to.number(4, u32::from(it.ground));
+            to.number(5, it.begun_at.as_millis());
+        });
+    }
+    if let Some(it) = &record.recovery {
+        to.message(3, |to| {
+            to.content(1, &it.hash.0);
+            to.number(2, it.created_at.as_millis());
+            to.number(3, it.acknowledged);
+        });
+    }
+    to.optional_content(4, record.password.as_ref().map(|password| &password.0[..]));
+    for (field, it) in [(5, &record.second_factor_failures), (6, &record.password_failures)] {
+        // Most counters are zero; those take no room.
+        if *it != Counter::default() {
+            to.message(field, |to| {
+                to.number(1, it.failures);
+                to.number(2, it.since.as_millis());
+                to.number(3, it.charges);
+            });
+        }
+    }
+    for it in &record.elevations {
+        to.message(7, |to| {
+            to.content(1, &it.session.0);
+            to.number(2, u32::from(it.method));
+            to.number(3, it.at.as_millis());
+        });
+    }
+    for it in &record.receipts {
+        to.message(8, |to| write_receipt(to, it));
+    }
+    to.optional_number(9, record.enforced_since.map(Timestamp::as_millis));
+    to.optional_number(10, record.unenrolled_at.map(Timestamp::as_millis));
+    to.0.extend_from_slice(&record.later.0);
+    to.0
+}
+
+fn write_parameters(to: &mut Message, parameters: Parameters) {
+    to.number(
+        1,
+        match parameters.algorithm {
+            Algorithm::Sha1 => 1_u32,
+            Algorithm::Sha256 => 2,
+            Algorithm::Sha512 => 3,
+        },
+    );
+    to.number(2, parameters.digits.count() as u32);
+    to.number(3, parameters.period.as_secs());
+}
+
+fn write_receipt(to: &mut Message, receipt: &Receipt) {
+    to.content(1, &receipt.id.0);
+    to.content(2, &receipt.request.0);
+    to.number(3, receipt.at.as_millis());
+    match &receipt.kept {
+        Kept::Success { answer, holds } => {
+            to.optional_content(4, Some(&answer.0));
+            to.number(5, u32::from(*holds));
+        }
+        Kept::InvalidCode => to.content(6, Reason::InvalidCode.as_str().as_bytes()),
+        Kept::CodeAlreadyUsed { retry_at } => {
+            to.content(6, Reason::CodeAlreadyUsed.as_str().as_bytes());
+            to.number(7, retry_at.as_millis());
+        }
+    }
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, NotARecord> {
-    let later = later(bytes)?;
-    let record: Record = WireRecord::decode(bytes).map_err(|_| NotARecord)?.try_into()?;
-    Ok(Record { later, ..record })
-}
-
-/// The fields of a record that are not known here; an error where one is within what is known.
-fn later(bytes: &[u8]) -> Result<Later, NotARecord> {
+    let mut record = Record::default();
     let mut later = Vec::new();
-    let mut fields = Fields(bytes);
-    while let Some(field) = fields.next()? {
+    for field in Fields(bytes) {
+        let field = field?;
         match field.number {
-            1 => closed(field.content, 4, Some(2))?,
-            2 => closed(field.content, 5, Some(2))?,
-            3 | 5 | 6 | 7 => closed(field.content, 3, None)?,
-            8 => closed(field.content, 7, None)?,
-            4 | 9 | 10 => {}
+            1 => record.authenticator = Some(authenticator(field.content()?)?),
+            2 => record.pending = Some(pending(field.content()?)?),
+            3 => record.recovery = Some(recovery(field.content()?)?),
+            4 => record.password = Some(field.sealed()?),
+            5 => record.second_factor_failures = counter(field.content()?)?,
+            6 => record.password_failures = counter(field.content()?)?,
+            7 => record.elevations.push(elevation(field.content()?)?),
+            8 => record.receipts.push(receipt(field.content()?)?),
+            9 => record.enforced_since = Some(field.timestamp()?),
+            10 => record.unenrolled_at = Some(field.timestamp()?),
             _ => later.extend_from_slice(field.bytes),
         }
     }
-    Ok(Later(later))
+    Ok(Record { later: Later(later), ..record })
 }
 
-/// Makes sure that a message has no number but those up to the last, and its parameters none but theirs.
-fn closed(message: &[u8], last: u64, parameters: Option<u64>) -> Result<(), NotARecord> {
-    let mut fields = Fields(message);
-    while let Some(field) = fields.next()? {
-        if field.number > last {
-            return Err(NotARecord);
-        }
-        if Some(field.number) == parameters {
-            closed(field.content, 3, None)?;
-        }
-    }
-    Ok(())
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireRecord {
-    #[prost(message, optional, tag = "1")]
-    authenticator: Option<WireAuthenticator>,
-    #[prost(message, optional, tag = "2")]
-    pending: Option<WirePending>,
-    #[prost(message, optional, tag = "3")]
-    recovery: Option<WireRecovery>,
-    #[prost(bytes = "vec", optional, tag = "4")]
-    password: Option<Vec<u8>>,
-    #[prost(message, optional, tag = "5")]
-    second_factor_failures: Option<WireCounter>,
-    #[prost(message, optional, tag = "6")]
-    password_failures: Option<WireCounter>,
-    #[prost(message, repeated, tag = "7")]
-    elevations: Vec<WireElevation>,
-    #[prost(message, repeated, tag = "8")]
-    receipts: Vec<WireReceipt>,
-    #[prost(uint64, optional, tag = "9")]
-    enforced_since: Option<u64>,
-    #[prost(uint64, optional, tag = "10")]
-    unenrolled_at: Option<u64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireParameters {
-    #[prost(uint32, tag = "1")]
-    algorithm: u32,
-    #[prost(uint32, tag = "2")]
-    digits: u32,
-    #[prost(uint32, tag = "3")]
-    period: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireAuthenticator {
-    #[prost(bytes = "vec", tag = "1")]
-    secret: Vec<u8>,
-    #[prost(message, optional, tag = "2")]
-    parameters: Option<WireParameters>,
-    #[prost(uint64, optional, tag = "3")]
-    last_step: Option<u64>,
-    #[prost(uint64, tag = "4")]
-    enrolled_at: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WirePending {
-    #[prost(bytes = "vec", tag = "1")]
-    secret: Vec<u8>,
-    #[prost(message, optional, tag = "2")]
-    parameters: Option<WireParameters>,
-    #[prost(bytes = "vec", tag = "3")]
-    session: Vec<u8>,
-    #[prost(uint32, tag = "4")]
-    ground: u32,
-    #[prost(uint64, tag = "5")]
-    begun_at: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireRecovery {
-    #[prost(bytes = "vec", tag = "1")]
-    hash: Vec<u8>,
-    #[prost(uint64, tag = "2")]
-    created_at: u64,
-    #[prost(bool, tag = "3")]
-    acknowledged: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireCounter {
-    #[prost(uint32, tag = "1")]
-    failures: u32,
-    #[prost(uint64, tag = "2")]
-    since: u64,
-    #[prost(uint32, tag = "3")]
-    charges: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireElevation {
-    #[prost(bytes = "vec", tag = "1")]
-    session: Vec<u8>,
-    #[prost(uint32, tag = "2")]
-    method: u32,
-    #[prost(uint64, tag = "3")]
-    at: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireReceipt {
-    #[prost(bytes = "vec", tag = "1")]
-    id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    request: Vec<u8>,
-    #[prost(uint64, tag = "3")]
-    at: u64,
-    #[prost(bytes = "vec", optional, tag = "4")]
-    answer: Option<Vec<u8>>,
-    #[prost(uint32, tag = "5")]
-    holds: u32,
-    #[prost(string, tag = "6")]
-    refusal: String,
-    #[prost(uint64, tag = "7")]
-    retry_at: u64,
-}
-
-impl From<&Record> for WireRecord {
-    fn from(record: &Record) -> Self {
-        Self {
-            authenticator: record.authenticator.as_ref().map(|authenticator| WireAuthenticator {
-                secret: authenticator.secret.0.clone(),
-                parameters: Some(authenticator.parameters.into()),
-                last_step: authenticator.last_step.map(|step| step.0),
-                enrolled_at: authenticator.enrolled_at.as_millis(),
-            }),
-            pending: record.pending.as_ref().map(|pending| WirePending {
-                secret: pending.secret.0.clone(),
-                parameters: Some(pending.parameters.into()),
-                session: pending.session.0.to_vec(),
-                ground: pending.ground.into(),
-                begun_at: pending.begun_at.as_millis(),
-            }),
-            recovery: record.recovery.as_ref().map(|recovery| WireRecovery {
-                hash: recovery.hash.0.clone(),
-                created_at: recovery.created_at.as_millis(),
-                acknowledged: recovery.acknowledged,
-            }),
-            password: record.password.as_ref().map(|password| password.0.clone()),
-            second_factor_failures: WireCounter::some(&record.second_factor_failures),
-            password_failures: WireCounter::some(&record.password_failures),
-            elevations: record
-                .elevations
-                .iter()
-                .map(|elevation| WireElevation {
-                    session: elevation.session.0.to_vec(),
-                    method: elevation.method.into(),
-                    at: elevation.at.as_millis(),
-                })
-                .collect(),
-            receipts: record.receipts.iter().map(WireReceipt::from).collect(),
-            enforced_since: record.enforced_since.map(Timestamp::as_millis),
-            unenrolled_at: record.unenrolled_at.map(Timestamp::as_millis),
-        }
-    }
-}
-
-impl TryFrom<WireRecord> for Record {
-    type Error = NotARecord;
-
-    fn try_from(wire: WireRecord) -> Result<Self, NotARecord> {
-        Ok(Self {
-            authenticator: wire.authenticator.map(Authenticator::try_from).transpose()?,
-            pending: wire.pending.map(Pending::try_from).transpose()?,
-            recovery: wire.recovery.map(|recovery| Recovery {
-                hash: Sealed(recovery.hash),
-                created_at: Timestamp::from_millis(recovery.created_at),
-                acknowledged: recovery.acknowledged,
-            }),
-            password: wire.password.map(Sealed),
-            second_factor_failures: wire.second_factor_failures.unwrap_or_default().into(),
-            password_failures: wire.password_failures.unwrap_or_default().into(),
-            elevations: wire
-                .elevations
-                .into_iter()
-                .map(Elevation::try_from)
-                .collect::<Result<_, _>>()?,
-            receipts: wire.receipts.into_iter().map(Receipt::try_from).collect::<Result<_, _>>()?,
-            enforced_since: wire.enforced_since.map(Timestamp::from_millis),
-            unenrolled_at: wire.unenrolled_at.map(Timestamp::from_millis),
-            later: Later::default(),
-        })
-    }
-}
-
-impl TryFrom<WireAuthenticator> for Authenticator {
-    type Error = NotARecord;
-
-    fn try_from(wire: WireAuthenticator) -> Result<Self, NotARecord> {
-        Ok(Self {
-            secret: Sealed(wire.secret),
-            parameters: wire.parameters.ok_or(NotARecord)?.try_into()?,
-            last_step: wire.last_step.map(Step),
-            enrolled_at: Timestamp::from_millis(wire.enrolled_at),
-        })
-    }
-}
-
-impl TryFrom<WirePending> for Pending {
-    type Error = NotARecord;
-
-    fn try_from(wire: WirePending) -> Result<Self, NotARecord> {
-        Ok(Self {
-            secret: Sealed(wire.secret),
-            parameters: wire.parameters.ok_or(NotARecord)?.try_into()?,
-            session: digest(&wire.session)?,
-            ground: wire.ground.try_into()?,
-            begun_at: Timestamp::from_millis(wire.begun_at),
-        })
-    }
-}
-
-impl TryFrom<WireElevation> for Elevation {
-    type Error = NotARecord;
-
-    fn try_from(wire: WireElevation) -> Result<Self, NotARecord> {
-        Ok(Self {
-            session: digest(&wire.session)?,
-            method: wire.method.try_into()?,
-            at: Timestamp::from_millis(wire.at),
-        })
-    }
-}
-
-impl From<&Receipt> for WireReceipt {
-    fn from(receipt: &Receipt) -> Self {
-        let mut wire = Self {
-            id: receipt.id.0.to_vec(),
-            request: receipt.request.0.to_vec(),
-            at: receipt.at.as_millis(),
-            ..Self::default()
-        };
-        match &receipt.kept {
-            Kept::Success { answer, holds } => {
-                wire.answer = Some(answer.0.clone());
-                wire.holds = (*holds).into();
-            }
-            Kept::InvalidCode => wire.refusal = Reason::InvalidCode.as_str().into(),
-            Kept::CodeAlreadyUsed { retry_at } => {
-                wire.refusal = Reason::CodeAlreadyUsed.as_str().into();
-                wire.retry_at = retry_at.as_millis();
-            }
-        }
-        wire
-    }
-}
-
-impl TryFrom<WireReceipt> for Receipt {
-    type Error = NotARecord;
-
-    fn try_from(wire: WireReceipt) -> Result<Self, NotARecord> {
-        let kept = match (wire.answer, wire.refusal.as_str()) {
-            (Some(answer), "") => {
-                Kept::Success { answer: Sealed(answer), holds: wire.holds.try_into()? }
-            }
-            (None, "INVALID_CODE") => Kept::InvalidCode,
-            (None, "CODE_ALREADY_USED") => {
-                Kept::CodeAlreadyUsed { retry_at: Timestamp::from_millis(wire.retry_at) }
-            }
+fn authenticator(message: &[u8]) -> Result<Authenticator, NotARecord> {
+    let (mut secret, mut parameters, mut last_step, mut enrolled_at) = Default::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => secret = field.sealed()?.0,
+            2 => parameters = Some(self::parameters(field.content()?)?),
+            3 => last_step = Some(Step(field.varint()?)),
+            4 => enrolled_at = field.timestamp()?,
             _ => return Err(NotARecord),
-        };
-        Ok(Self {
-            id: digest(&wire.id)?,
-            request: digest(&wire.request)?,
-            at: Timestamp::from_millis(wire.at),
-            kept,
-        })
-    }
-}
-
-impl WireCounter {
-    /// Most counters are zero; those take no room.
-    fn some(counter: &Counter) -> Option<Self> {
-        (*counter != Counter::default()).then(|| Self {
-            failures: counter.failures,
-            since: counter.since.as_millis(),
-            charges: counter.charges,
-        })
-    }
-}
-
-impl From<WireCounter> for Counter {
-    fn from(wire: WireCounter) -> Self {
-        Self {
-            failures: wire.failures,
-            since: Timestamp::from_millis(wire.since),
-            charges: wire.charges,
         }
     }
+    let parameters = parameters.ok_or(NotARecord)?;
+    Ok(Authenticator { secret: Sealed(secret), parameters, last_step, enrolled_at })
 }
 
-impl From<Parameters> for WireParameters {
-    fn from(parameters: Parameters) -> Self {
-        Self {
-            algorithm: match parameters.algorithm {
-                Algorithm::Sha1 => 1,
-                Algorithm::Sha256 => 2,
-                Algorithm::Sha512 => 3,
-            },
-            digits: parameters.digits.count() as u32,
-            period: parameters.period.as_secs(),
+fn pending(message: &[u8]) -> Result<Pending, NotARecord> {
+    let (mut secret, mut parameters, mut session, mut ground, mut begun_at) = Default::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => secret = field.sealed()?.0,
+            2 => parameters = Some(self::parameters(field.content()?)?),
+            3 => session = Some(field.digest()?),
+            4 => ground = Some(field.small()?.try_into()?),
+            5 => begun_at = field.timestamp()?,
+            _ => return Err(NotARecord),
         }
     }
+    Ok(Pending {
+        secret: Sealed(secret),
+        parameters: parameters.ok_or(NotARecord)?,
+        session: session.ok_or(NotARecord)?,
+        ground: ground.ok_or(NotARecord)?,
+        begun_at,
+    })
 }
 
-impl TryFrom<WireParameters> for Parameters {
-    type Error = NotARecord;
+fn parameters(message: &[u8]) -> Result<Parameters, NotARecord> {
+    let (mut algorithm, mut digits, mut period) = Default::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => algorithm = field.varint()?,
+            2 => digits = field.small()?,
+            3 => period = field.small()?,
+            _ => return Err(NotARecord),
+        }
+    }
+    Ok(Parameters {
+        algorithm: match algorithm {
+            1 => Algorithm::Sha1,
+            2 => Algorithm::Sha256,
+            3 => Algorithm::Sha512,
+            _ => return Err(NotARecord),
+        },
+        digits: Digits::new(digits).map_err(|_| NotARecord)?,
+        period: Period::new(Duration::from_secs(period.into())).map_err(|_| NotARecord)?,
+    })
+}
 
-    fn try_from(wire: WireParameters) -> Result<Self, NotARecord> {
-        Ok(Self {
-            algorithm: match wire.algorithm {
-                1 => Algorithm::Sha1,
-                2 => Algorithm::Sha256,
-                3 => Algorithm::Sha512,
-                _ => return Err(NotARecord),
-            },
-            digits: Digits::new(wire.digits).map_err(|_| NotARecord)?,
-            period: Period::new(Duration::from_secs(wire.period.into())).map_err(|_| NotARecord)?,
-        })
+fn recovery(message: &[u8]) -> Result<Recovery, NotARecord> {
+    let (mut hash, mut created_at, mut acknowledged) = Default::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => hash = field.sealed()?.0,
+            2 => created_at = field.timestamp()?,
+            3 => acknowledged = field.varint()? != 0,
+            _ => return Err(NotARecord),
+        }
+    }
+    Ok(Recovery { hash: Sealed(hash), created_at, acknowledged })
+}
+
+fn counter(message: &[u8]) -> Result<Counter, NotARecord> {
+    let mut counter = Counter::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => counter.failures = field.small()?,
+            2 => counter.since = field.timestamp()?,
+            3 => counter.charges = field.small()?,
+            _ => return Err(NotARecord),
+        }
+    }
+    Ok(counter)
+}
+
+fn elevation(message: &[u8]) -> Result<Elevation, NotARecord> {
+    let (mut session, mut method, mut at) = Default::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => session = Some(field.digest()?),
+            2 => method = Some(field.small()?.try_into()?),
+            3 => at = field.timestamp()?,
+            _ => return Err(NotARecord),
+        }
+    }
+    let (session, method) = (session.ok_or(NotARecord)?, method.ok_or(NotARecord)?);
+    Ok(Elevation { session, method, at })
+}
+
+fn receipt(message: &[u8]) -> Result<Receipt, NotARecord> {
+    let (mut id, mut request, mut at, mut answer, mut retry_at) = Default::default();
+    let (mut holds, mut refusal) = (Holds::Nothing, &b""[..]);
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(field.digest()?),
+            2 => request = Some(field.digest()?),
+            3 => at = field.timestamp()?,
+            4 => answer = Some(field.sealed()?),
+            5 => holds = field.small()?.try_into()?,
+            6 => refusal = field.content()?,
+            7 => retry_at = field.timestamp()?,
+            _ => return Err(NotARecord),
+        }
+    }
+    let kept = match (answer, refusal) {
+        (Some(answer), b"") => Kept::Success { answer, holds },
+        (None, b"INVALID_CODE") => Kept::InvalidCode,
+        (None, b"CODE_ALREADY_USED") => Kept::CodeAlreadyUsed { retry_at },
+        _ => return Err(NotARecord),
+    };
+    let (id, request) = (id.ok_or(NotARecord)?, request.ok_or(NotARecord)?);
+    Ok(Receipt { id, request, at, kept })
+}
+
+/// The types that fields of a record have.
+impl Field<'_> {
+    fn small(&self) -> Result<u32, NotARecord> {
+        self.varint()?.try_into().map_err(|_| NotARecord)
+    }
+
+    fn timestamp(&self) -> Result<Timestamp, NotARecord> {
+        self.varint().map(Timestamp::from_millis)
+    }
+
+    fn sealed(&self) -> Result<Sealed, NotARecord> {
+        self.content().map(|content| Sealed(content.to_vec()))
+    }
+
+    fn digest(&self) -> Result<Digest, NotARecord> {
+        self.content()?.try_into().map(Digest).map_err(|_| NotARecord)
     }
 }
 
@@ -417,8 +346,4 @@ impl TryFrom<u32> for Holds {
             _ => Err(NotARecord),
         }
     }
-}
-
-fn digest(bytes: &[u8]) -> Result<Digest, NotARecord> {
-    bytes.try_into().map(Digest).map_err(|_| NotARecord)
 }

@@ -34,15 +34,17 @@ impl Asked {
         proof: Option<Factor>,
         fields: &[&[u8]],
     ) -> Self {
-        let mut request = Zeroizing::new(Vec::new());
-        for field in [method.as_bytes()].iter().chain(fields) {
+        let fields = || [method.as_bytes()].into_iter().chain(fields.iter().copied());
+        // All at once, for one that grows leaves codes behind where it was.
+        let length = fields().map(|field| 8 + field.len()).sum();
+        let mut request = Zeroizing::new(Vec::with_capacity(length));
+        for field in fields() {
             // With their lengths, two lists of fields that differ never read the same.
             request.extend_from_slice(&(field.len() as u64).to_be_bytes());
             request.extend_from_slice(field);
         }
         let ids = vault.digests(Named::RequestId, id.as_str().as_bytes());
-        let requests = vault.digests(Named::Request, &request);
-        let marks = ids.0.into_iter().zip(requests.0);
+        let marks = ids.zip(vault.digests(Named::Request, &request));
         Self { marks: marks.map(|(id, request)| Mark { id, request }).collect(), proof }
     }
 
@@ -61,13 +63,11 @@ pub(super) enum Step<T> {
 }
 
 /// What a step comes to.
-enum Weighed<T> {
-    /// An answer, at once.
-    Answer(Result<T, Error>),
-    /// An outcome that holds once the record is written.
-    Change { swap: Swap, outcome: Result<T, Refusal>, events: Vec<Event> },
-    /// An outcome that changes nothing.
-    Stay { outcome: Result<T, Refusal>, events: Vec<Event> },
+struct Weighed<T> {
+    /// What must be written before the outcome holds; `None` where nothing changes.
+    swap: Option<Swap>,
+    outcome: Result<T, Error>,
+    events: Vec<Event>,
 }
 
 impl Engine {
@@ -133,33 +133,27 @@ impl Engine {
                 Some(recent) => recent,
                 None => self.load(call, on).await?,
             };
-            let weighed = self.weigh(on, found.as_ref(), now, is_loaded, &step);
-            let Some(weighed) = weighed else { continue };
-            let (outcome, events) = match weighed? {
-                Weighed::Answer(answer) => return answer,
-                Weighed::Change { swap, outcome, events } => {
-                    if self.swap(call, on, swap).await? == Swapped::Changed {
-                        if is_loaded {
-                            self.metrics.swap_conflicts.add();
-                        }
-                        if call.deadline.remaining().is_zero() {
-                            return Err(Error::Contended);
-                        }
-                        continue;
-                    }
-                    (outcome, events)
-                }
-                Weighed::Stay { outcome, events } => {
-                    if let (Some(recent), Some((version, bytes)), Ok(_)) =
-                        (self.store.recent(), found, &outcome)
-                    {
-                        recent.keep(&on.key, version, bytes, now);
-                    }
-                    (outcome, events)
-                }
+            let Some(weighed) = self.weigh(on, found.as_ref(), now, is_loaded, &step) else {
+                continue;
             };
+            let Weighed { swap, outcome, events } = weighed?;
+            if let Some(swap) = swap {
+                if self.swap(call, on, swap).await? == Swapped::Changed {
+                    if is_loaded {
+                        self.metrics.swap_conflicts.add();
+                    }
+                    if call.deadline.remaining().is_zero() {
+                        return Err(Error::Contended);
+                    }
+                    continue;
+                }
+            } else if let (Some(recent), Some((version, bytes)), Ok(_)) =
+                (self.store.recent(), found, &outcome)
+            {
+                recent.keep(&on.key, version, bytes, now);
+            }
             self.publish(call, &on.key, Some(now), events);
-            return outcome.map_err(Error::from);
+            return outcome;
         }
     }
 
@@ -179,23 +173,26 @@ impl Engine {
         }
         Some(decided.map(|decided| {
             let Decision { outcome, record, durability, events } = match decided {
-                Step::Answer(answer) => return Weighed::Answer(answer),
+                Step::Answer(outcome) => {
+                    return Weighed { swap: None, outcome, events: Vec::new() };
+                }
                 Step::Decide(decision) => decision,
             };
-            let Some(record) = record else { return Weighed::Stay { outcome, events } };
-            let record = record.tidied(&self.policy, now);
-            let expire_at = record.expires_at(&self.policy);
-            let holds_nothing = expire_at.is_some_and(|end| end <= now);
-            let swap = Swap {
-                key: on.key.clone(),
-                expected: found.map(|(version, _)| *version),
-                version: Version(entropy::bytes()),
-                bytes: (!holds_nothing).then(|| on.vault.write(&record)),
-                expire_at,
-                durability,
-                decided_at: (!is_loaded).then_some(now),
-            };
-            Weighed::Change { swap, outcome, events }
+            let swap = record.map(|record| {
+                let record = record.tidied(&self.policy, now);
+                let expire_at = record.expires_at(&self.policy);
+                let holds_nothing = expire_at.is_some_and(|end| end <= now);
+                Swap {
+                    key: on.key.clone(),
+                    expected: found.map(|(version, _)| *version),
+                    version: Version(entropy::bytes()),
+                    bytes: (!holds_nothing).then(|| on.vault.write(&record)),
+                    expire_at,
+                    durability,
+                    decided_at: (!is_loaded).then_some(now),
+                }
+            });
+            Weighed { swap, outcome: outcome.map_err(Error::from), events }
         }))
     }
 

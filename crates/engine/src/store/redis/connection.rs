@@ -5,6 +5,7 @@ use super::fault::Fault;
 use crate::deadline::{Deadline, Passed};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -147,7 +148,9 @@ impl Connection {
     /// Sends one command and waits for its answer, which may be an error of the server's.
     pub(super) async fn send(&self, command: &Cmd, until: Deadline) -> Result<Value, Fault> {
         let mut connection = self.open()?;
-        answered(until.limit(connection.send_packed_command(command)).await)
+        // In its place before it is limited: to be handed on costs a copy each time.
+        let sending = pin!(connection.send_packed_command(command));
+        answered(until.limit(sending).await)
     }
 
     /// Sends commands in one piece, with nothing between them, and waits for all their answers.

@@ -39,7 +39,7 @@ impl Redis {
         let mut in_full = false;
         let mut redirections = 0;
         let mut pauses = 0;
-        let mut cause = "it took too long".to_owned();
+        let mut cause = String::new();
         for _ in 0..TURNS {
             let mut limit = until;
             let mut pause = false;
@@ -99,6 +99,7 @@ impl Redis {
                 break;
             }
         }
+        let cause = if cause.is_empty() { "it took too long".into() } else { cause };
         Err(unavailable(cause, false))
     }
 
