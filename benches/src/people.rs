@@ -159,8 +159,9 @@ impl People {
             ..Content::default()
         };
         if self.elevated.users.contains(&user) {
-            let session = vault.digests(Named::Session, SESSION.as_bytes()).primary();
-            content.elevations.push(Elevation { session, method: Method::Totp, at: now });
+            let session = vault.digests(Named::Session, SESSION.as_bytes()).take(1);
+            let elevate = |session| Elevation { session, method: Method::Totp, at: now };
+            content.elevations.extend(session.map(elevate));
         }
         if self.blocked.users.contains(&user) {
             content.second_factor_failures =
