@@ -85,11 +85,17 @@ impl People {
         // of the step before may be too old when it arrives.
         (0..SEARCH.min(self.fresh.users.len())).find_map(|_| {
             let user = self.fresh.next();
-            let step = present.max(self.spent[user].load(Ordering::Relaxed) + 1);
-            (step <= present + 1).then(|| {
-                self.spent[user].store(step, Ordering::Relaxed);
-                (name(user), code(&secret(user), step))
-            })
+            let last = self.spent[user].load(Ordering::Relaxed);
+            let step = present.max(last + 1);
+            if step > present + 1 {
+                return None;
+            }
+            self.spent[user].store(step, Ordering::Relaxed);
+            let secret = secret(user);
+            let of_step = code(&secret, step);
+            // One code in a million is that of the step before as well, and was used with it.
+            let was_used = step == last + 1 && code(&secret, last) == of_step;
+            (!was_used).then(|| (name(user), of_step))
         })
     }
 
