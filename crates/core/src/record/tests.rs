@@ -413,5 +413,8 @@ fn what_an_answer_holds_is_kept_in_the_place_that_once_told_of_a_key_alone() {
         assert_eq!(record.receipts[0].holds(), holds);
         assert_eq!(record.encode(), bytes);
     }
+    // Written out, which nobody has to do.
+    let nothing = Record::decode(&receipt(b"\x28\x00")).expect("a record");
+    assert_eq!(nothing.receipts[0].holds(), Holds::Nothing);
     assert_eq!(Record::decode(&receipt(b"\x28\x03")), Err(NotARecord));
 }
