@@ -114,7 +114,7 @@ impl Message {
     /// A number that may be 0.
     pub(super) fn optional_number(&mut self, field: u64, number: Option<u64>) {
         if let Some(number) = number {
-            self.varint(field << 3 | NUMBER);
+            self.key(field, NUMBER);
             self.varint(number);
         }
     }
@@ -126,7 +126,7 @@ impl Message {
     /// Bytes that may be none.
     pub(super) fn optional_content(&mut self, field: u64, content: Option<&[u8]>) {
         if let Some(content) = content {
-            self.varint(field << 3 | CONTENT);
+            self.key(field, CONTENT);
             self.varint(content.len() as u64);
             self.0.extend_from_slice(content);
         }
@@ -134,7 +134,7 @@ impl Message {
 
     /// A message within this one.
     pub(super) fn message(&mut self, field: u64, write: impl FnOnce(&mut Self)) {
-        self.varint(field << 3 | CONTENT);
+        self.key(field, CONTENT);
         let begin = self.0.len();
         write(self);
         let end = self.0.len();
@@ -142,6 +142,11 @@ impl Message {
         self.varint((end - begin) as u64);
         let length = self.0.len() - end;
         self.0[begin..].rotate_right(length);
+    }
+
+    /// The number of the field that begins, and its kind.
+    fn key(&mut self, field: u64, kind: u64) {
+        self.varint(field << 3 | kind);
     }
 
     fn varint(&mut self, mut number: u64) {
