@@ -71,7 +71,7 @@ pub struct Occurrence {
 }
 
 /// The name of an event: milliseconds, and a number among the events of that millisecond. It is written
-/// `1790000000000-0`, and greater ones come later. Over Redis these are the ids of a Redis Stream.
+/// `1790000000000-0`, and greater ones come later. Over Redis a stream of it numbers them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     /// Milliseconds since the Unix epoch.
@@ -122,7 +122,7 @@ pub trait SharedLog: Send + Sync + 'static {
     /// twice.
     async fn append(&self, what: &[Occurrence]) -> Vec<Option<EventId>>;
 
-    /// Reads what comes after an event, the oldest first, at most about `limit`.
+    /// Reads what comes after an event, the oldest first: `limit` events, or a few times as many.
     async fn after(&self, id: EventId, limit: usize) -> Result<Page, String>;
 
     /// Waits a moment for what comes after an event; the page is empty where nothing did.
@@ -137,7 +137,7 @@ pub trait SharedLog: Send + Sync + 'static {
 pub struct Page {
     /// The events that this release knows.
     pub events: Vec<Event>,
-    /// The id of the last entry, known or not; `None` where there was none.
+    /// Where to go on: no event up to this one is to come, known or not; `None` where there was none.
     pub last: Option<EventId>,
 }
 

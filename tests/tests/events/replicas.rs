@@ -87,6 +87,33 @@ async fn who_loses_a_replica_goes_on_at_another_and_misses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_goes_on_among_events_of_the_same_moment_gets_just_the_rest() {
+    const AT_ONCE: usize = 64;
+    let replicas = replicas();
+    let mut watch = Watch::begin(&replicas.servers[0], "").await;
+    let client = replicas.servers[0].client().await;
+    let mut logins = JoinSet::new();
+    for n in 0..AT_ONCE {
+        let mut client = client.clone();
+        logins.spawn(async move { deny(&mut client, &format!("user-{n}")).await });
+    }
+    logins.join_all().await;
+    let seen = watch.take(AT_ONCE).await;
+    let entries = replicas.redis.command("XLEN twinlock:{000}:events");
+    let entries: usize = redis::from_redis_value(entries).expect("a number");
+    assert!(entries < AT_ONCE, "no two events share an entry, so this shows nothing");
+    for (place, id) in ids(&seen).into_iter().enumerate() {
+        // Nobody watches there, so it reads what was.
+        let mut late = Watch::begin(&replicas.servers[1], id).await;
+        assert!(!late.missed);
+        deny(&mut client.clone(), &format!("after-{place}")).await;
+        let rest = late.take(AT_ONCE).await;
+        assert_eq!(rest[..AT_ONCE - place - 1], seen[place + 1..], "after {id}");
+        assert_eq!(rest[AT_ONCE - 1].user_id, format!("after-{place}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_cannot_be_written_costs_watchers_events_and_nothing_else() {
     let replicas = replicas();
     let (server, redis) = (&replicas.servers[0], &replicas.redis);

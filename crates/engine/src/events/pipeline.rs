@@ -34,7 +34,7 @@ pub(super) async fn run(
         if taken == 0 {
             return;
         }
-        for event in number(&hub, std::mem::take(&mut batch)).await {
+        for event in number(&hub, &mut batch).await {
             hub.told.fetch_add(1, Ordering::Relaxed);
             log(&event.what, Some(event.id));
             sinks.iter_mut().for_each(|sink| sink.take(&event));
@@ -64,10 +64,10 @@ pub(super) async fn follow(hub: Arc<Hub>, shared: Arc<dyn SharedLog>) {
 }
 
 /// Gives events their ids. A shared log gives its own; its follower then shows the events to watchers.
-async fn number(hub: &Hub, batch: Vec<Occurrence>) -> Vec<Arc<Event>> {
+async fn number(hub: &Hub, batch: &mut Vec<Occurrence>) -> Vec<Arc<Event>> {
     let Some(shared) = &hub.shared else {
         let mut id = hub.ring().last();
-        let numbered = batch.into_iter().map(|what| {
+        let numbered = batch.drain(..).map(|what| {
             id = id.next(what.at);
             Arc::new(Event { id, what })
         });
@@ -75,7 +75,7 @@ async fn number(hub: &Hub, batch: Vec<Occurrence>) -> Vec<Arc<Event>> {
         hub.show(events.iter().cloned());
         return events;
     };
-    let ids = shared.append(&batch).await;
+    let ids = shared.append(batch).await;
     let lost = batch.len() - ids.iter().flatten().count();
     if lost > 0 {
         hub.not_shared.fetch_add(lost as u64, Ordering::Relaxed);
@@ -84,7 +84,7 @@ async fn number(hub: &Hub, batch: Vec<Occurrence>) -> Vec<Arc<Event>> {
         }
     }
     let ids = ids.into_iter().chain(std::iter::repeat(None));
-    let events = batch.into_iter().zip(ids).map(|(what, id)| {
+    let events = batch.drain(..).zip(ids).map(|(what, id)| {
         let id = id.unwrap_or_else(|| alone(&what));
         Arc::new(Event { id, what })
     });

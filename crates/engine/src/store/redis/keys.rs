@@ -39,7 +39,7 @@ impl Bucket {
     }
 
     /// The one of a user: CRC-32 over the length of the namespace (1 byte), namespace and user.
-    pub(super) fn of(key: &RecordKey) -> Self {
+    fn of(key: &RecordKey) -> Self {
         let (namespace, user) = (key.namespace.as_str().as_bytes(), key.user.as_str().as_bytes());
         let mut hash = crc32fast::Hasher::new();
         hash.update(&[namespace.len() as u8]);
@@ -75,12 +75,13 @@ impl Bucket {
     }
 }
 
-/// The key of a user's record.
-pub(super) fn record(key: &RecordKey) -> String {
+/// The key of a user's record, and the bucket that it is in.
+pub(super) fn record(key: &RecordKey) -> (String, Bucket) {
+    let bucket = Bucket::of(key);
     let (namespace, user) = (key.namespace.as_str(), key.user.as_str());
     // A namespace has at most 63 bytes.
     let length = namespace.len() as u16;
-    let mut record = Bucket::of(key).begin(4 + namespace.len() + user.len());
+    let mut record = bucket.begin(4 + namespace.len() + user.len());
     if length >= 10 {
         record.push(digit(length / 10).into());
     }
@@ -88,7 +89,7 @@ pub(super) fn record(key: &RecordKey) -> String {
     for part in [":", namespace, ":", user] {
         record.push_str(part);
     }
-    record
+    (record, bucket)
 }
 
 /// The key of the events.
@@ -119,7 +120,7 @@ pub(super) fn parse(key: &[u8]) -> Option<RecordKey> {
         user: UserId::parse(user.strip_prefix(':')?).ok()?,
     };
     // What stands in another bucket than its own is found by nobody.
-    (record(&parsed).as_bytes() == key).then_some(parsed)
+    (record(&parsed).0.as_bytes() == key).then_some(parsed)
 }
 
 /// The slot of each bucket.
@@ -169,9 +170,9 @@ mod tests {
     /// These are in users' databases: they never change.
     #[test]
     fn keys_are_what_they_always_were() {
-        assert_eq!(record(&key("default", "alice")), "twinlock:{1ef}:7:default:alice");
-        assert_eq!(record(&key("a", "bc")), "twinlock:{0a9}:1:a:bc");
-        assert_eq!(record(&key("ab", "c")), "twinlock:{347}:2:ab:c");
+        assert_eq!(record(&key("default", "alice")).0, "twinlock:{1ef}:7:default:alice");
+        assert_eq!(record(&key("a", "bc")).0, "twinlock:{0a9}:1:a:bc");
+        assert_eq!(record(&key("ab", "c")).0, "twinlock:{347}:2:ab:c");
         assert_eq!(Bucket(1023).marker(), "twinlock:{3ff}:marker");
         assert_eq!(EVENTS_BUCKET.marker().replace("marker", "events"), EVENTS);
     }
@@ -183,7 +184,7 @@ mod tests {
             [("default", "alice"), ("{0}", "}:1:a:b"), (":", ":"), ("ü", "é"), ("n", &longest)]
         {
             let key = key(namespace, user);
-            assert_eq!(parse(record(&key).as_bytes()), Some(key));
+            assert_eq!(parse(record(&key).0.as_bytes()), Some(key));
         }
         for other in [
             "twinlock:{3ff}:marker",

@@ -72,8 +72,8 @@ impl Run {
 
     /// The keys, and room for so many arguments of so many bytes in all.
     fn begin(script: &'static Script, key: &RecordKey, arguments: usize, bytes: usize) -> Self {
-        let bucket = Bucket::of(key);
-        let (record, marker) = (keys::record(key), bucket.marker());
+        let (record, bucket) = keys::record(key);
+        let marker = bucket.marker();
         let size = BY_NAME.len() + script.name.len() + 1 + record.len() + marker.len() + bytes;
         let mut by_name = Cmd::with_capacity(5 + arguments, size);
         by_name.arg(BY_NAME).arg(&script.name).arg(2).arg(record).arg(marker);

@@ -2,6 +2,9 @@
 //!
 //! It is written in batches, by one task, on connections that no call waits for; and read on one of its
 //! own. Replication is asynchronous as for everything here: a failover may lose the latest entries.
+//!
+//! Events that happen at the same time share an entry, as far as one holds them: Redis takes longer over an entry
+//! than over what is in it. The id of an event is that of its entry and its place there, in one number.
 
 use super::address::Address;
 use super::connection::Connection;
@@ -14,6 +17,7 @@ use crate::engine::ClientContext;
 use crate::events::{Event, EventId, Occurrence, Page, SharedLog};
 use async_trait::async_trait;
 use redis::{Cmd, Pipeline, Value, cmd};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -22,7 +26,9 @@ use twinlock_core::record::Method;
 use twinlock_core::{Namespace, Timestamp, UserId};
 
 /// About how many entries are kept; the server removes whole blocks of older ones.
-const LENGTH: usize = 100_000;
+const LENGTH: usize = 20_000;
+/// The most events in an entry. Their ids depend on it, so it cannot change.
+const PLACES: u64 = 8;
 /// How long the server holds back its answer while there is nothing new.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How many entries are read at a time.
@@ -30,21 +36,22 @@ const PAGE: usize = 500;
 /// How often a batch is sent to servers that did not take it.
 const TURNS: usize = 3;
 
-/// The only name in an entry. Redis takes longer over each further name and value than over what is in them.
-const NAME: &str = "event";
+/// The only name in an entry; its value is a list of events.
+const NAME: &str = "events";
 
-/// When, what, to whom in which namespace, who did it, who called, how, why, and where from: address and program.
-type Entry = (
+/// When, what, to whom in which namespace, who did it, who called, how, why, and where from: address and program. An
+/// object would have all names in every event; events that have more get another name for the whole entry.
+type Told<'a> = (
     u64,
-    String,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    Option<String>,
-    String,
-    String,
+    Cow<'a, str>,
+    Cow<'a, str>,
+    Cow<'a, str>,
+    Option<Cow<'a, str>>,
+    Cow<'a, str>,
+    Option<Cow<'a, str>>,
+    Option<Cow<'a, str>>,
+    Cow<'a, str>,
+    Cow<'a, str>,
 );
 
 /// The log of events that all replicas share.
@@ -133,11 +140,18 @@ impl EventLog {
 impl SharedLog for EventLog {
     async fn append(&self, what: &[Occurrence]) -> Vec<Option<EventId>> {
         let mut writes = Pipeline::new();
-        for (index, what) in what.iter().enumerate() {
+        let entries = || what.chunks(PLACES as usize);
+        for (index, what) in entries().enumerate() {
             writes.add_command(addition(what, index == 0));
         }
         match self.send(&writes).await {
-            Ok(answers) => answers.iter().map(id).collect(),
+            Ok(answers) => {
+                let ids = answers.iter().zip(entries()).flat_map(|(answer, what)| {
+                    let entry = id(answer);
+                    (0..).zip(what).map(move |(place, _)| Some(id_at(entry?, place)))
+                });
+                ids.collect()
+            }
             Err(cause) => {
                 tracing::debug!("events were not added to the shared log: {cause}");
                 vec![None; what.len()]
@@ -146,18 +160,23 @@ impl SharedLog for EventLog {
     }
 
     async fn after(&self, id: EventId, limit: usize) -> Result<Page, String> {
+        let (entry, place) = entry_of(id);
+        // What shares an entry with it may come after it.
+        let bound = if place + 1 < PLACES { "" } else { "(" };
         let mut range = cmd("XRANGE");
-        range.arg(keys::events()).arg(format!("({id}")).arg("+").arg("COUNT").arg(limit);
+        range.arg(keys::events()).arg(format!("{bound}{entry}")).arg("+").arg("COUNT").arg(limit);
         let mut reads = Pipeline::new();
         reads.add_command(range);
         let answers = self.send(&reads).await?;
-        Ok(page(answers.first()))
+        let mut page = page(answers.first());
+        page.events.retain(|event| event.id > id);
+        Ok(page)
     }
 
     async fn follow(&self, id: EventId) -> Result<Page, String> {
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(PAGE).arg("BLOCK").arg(PATIENCE.as_millis() as u64);
-        read.arg("STREAMS").arg(keys::events()).arg(id.to_string());
+        read.arg("STREAMS").arg(keys::events()).arg(entry_of(id).0.to_string());
         let read = self.wait(&read).await;
         if read.is_err() {
             let _ = self.topology.refresh(self.until()).await;
@@ -176,54 +195,87 @@ impl SharedLog for EventLog {
         reads.add_command(oldest);
         reads.add_command(newest);
         let answers = self.send(&reads).await?;
-        let mut ids = answers.iter().map(|answer| page(Some(answer)).last);
-        Ok(ids.next().flatten().zip(ids.next().flatten()))
+        let entry = |answer| entries(answer).next().map(|(entry, _)| entry);
+        let (oldest, newest) = (entry(answers.first()), entry(answers.get(1)));
+        Ok(oldest.zip(newest).map(|(oldest, newest)| (id_at(oldest, 0), last_of(newest))))
     }
 }
 
-/// The command that adds an event; the first of a batch makes room for it.
-fn addition(what: &Occurrence, makes_room: bool) -> Cmd {
-    // An array: an object would have all names in every entry. One that has more gets another name for all of it.
-    let entry = (
-        what.at.as_millis(),
-        what.kind.as_str(),
-        what.namespace.as_str(),
-        what.user.as_str(),
-        what.actor.as_ref().map(UserId::as_str),
-        &*what.caller,
-        what.method.map(method_name),
-        what.reason.as_deref(),
-        &*what.client.ip_address,
-        &*what.client.user_agent,
-    );
-    let entry = serde_json::to_vec(&entry).expect("texts and a number are JSON");
-    let mut add = Cmd::with_capacity(8, 64 + entry.len());
+/// The command that adds an entry; the first of a batch makes room for it.
+fn addition(what: &[Occurrence], makes_room: bool) -> Cmd {
+    let events: Vec<_> = what.iter().map(told).collect();
+    let events = serde_json::to_vec(&events).expect("texts and numbers are JSON");
+    let mut add = Cmd::with_capacity(8, 64 + events.len());
     add.arg("XADD").arg(keys::events());
     if makes_room {
         add.arg("MAXLEN").arg("~").arg(LENGTH);
     }
-    add.arg("*").arg(NAME).arg(entry);
+    add.arg("*").arg(NAME).arg(events);
     add
 }
 
+fn told(what: &Occurrence) -> Told<'_> {
+    (
+        what.at.as_millis(),
+        what.kind.as_str().into(),
+        what.namespace.as_str().into(),
+        what.user.as_str().into(),
+        what.actor.as_ref().map(|actor| actor.as_str().into()),
+        (&*what.caller).into(),
+        what.method.map(|method| method_name(method).into()),
+        what.reason.as_deref().map(Cow::Borrowed),
+        what.client.ip_address.as_str().into(),
+        what.client.user_agent.as_str().into(),
+    )
+}
+
+/// The id of an event, by its entry's and its place there.
+fn id_at(entry: EventId, place: u64) -> EventId {
+    // Redis numbers the entries of one millisecond from 0, so this is never near its end.
+    let sequence = entry.sequence.saturating_mul(PLACES).saturating_add(place);
+    EventId { sequence, ..entry }
+}
+
+/// The greatest id that an event of an entry could have.
+fn last_of(entry: EventId) -> EventId {
+    id_at(entry, PLACES - 1)
+}
+
+/// The entry of an event, and its place there.
+fn entry_of(id: EventId) -> (EventId, u64) {
+    (EventId { sequence: id.sequence / PLACES, ..id }, id.sequence % PLACES)
+}
+
 /// Reads entries: pairs of an id and a list of names and values.
+fn entries(answer: Option<&Value>) -> impl Iterator<Item = (EventId, &[Value])> {
+    let entries = answer.and_then(items).unwrap_or_default().iter();
+    entries.filter_map(|entry| match items(entry)? {
+        [name, fields] => Some((id(name)?, items(fields)?)),
+        _ => None,
+    })
+}
+
 fn page(answer: Option<&Value>) -> Page {
     let mut page = Page::default();
-    for entry in answer.and_then(items).unwrap_or_default() {
-        let Some([name, fields]) = items(entry) else { continue };
-        let Some(id) = id(name) else { continue };
-        page.last = Some(id);
-        page.events.extend(items(fields).and_then(occurrence).map(|what| Event { id, what }));
+    for (entry, fields) in entries(answer) {
+        page.last = Some(last_of(entry));
+        let events = events(fields).unwrap_or_default();
+        page.events.extend((0..).zip(events).filter_map(|(place, told)| {
+            Some(Event { id: id_at(entry, place), what: occurrence(told)? })
+        }));
     }
     page
 }
 
+/// Reads the events of an entry; `None` where it is one of a later release.
+fn events(fields: &[Value]) -> Option<Vec<Told<'static>>> {
+    let [name, events] = fields else { return None };
+    serde_json::from_str(text(events).filter(|_| text(name) == Some(NAME))?).ok()
+}
+
 /// Reads an event; `None` where it is one of a later release.
-fn occurrence(fields: &[Value]) -> Option<Occurrence> {
-    let [name, entry] = fields else { return None };
-    let entry = text(entry).filter(|_| text(name) == Some(NAME))?;
-    let (at, kind, namespace, user, actor, caller, method, reason, ip_address, user_agent): Entry =
-        serde_json::from_str(entry).ok()?;
+fn occurrence(told: Told<'_>) -> Option<Occurrence> {
+    let (at, kind, namespace, user, actor, caller, method, reason, ip_address, user_agent) = told;
     Some(Occurrence {
         at: Timestamp::from_millis(at),
         kind: EventKind::parse(&kind)?,
@@ -235,8 +287,11 @@ fn occurrence(fields: &[Value]) -> Option<Occurrence> {
             Some(name) => Some(self::method(&name)?),
             None => None,
         },
-        reason: reason.map(Into::into),
-        client: ClientContext { ip_address, user_agent },
+        reason: reason.map(|reason| reason.into_owned().into()),
+        client: ClientContext {
+            ip_address: ip_address.into_owned(),
+            user_agent: user_agent.into_owned(),
+        },
     })
 }
 
@@ -295,6 +350,8 @@ mod tests {
             reason: Some("because".into()),
             client: ClientContext { ip_address: "192.0.2.1".into(), user_agent: String::new() },
         };
+        let whats =
+            [what.clone(), Occurrence { user: UserId::parse("bob").expect("a user"), ..what }];
         let fields = |add: &Cmd, skipped| {
             let arguments = add.args_iter().skip(skipped).map(|argument| match argument {
                 redis::Arg::Simple(bytes) => Value::BulkString(bytes.to_vec()),
@@ -302,16 +359,35 @@ mod tests {
             });
             arguments.collect::<Vec<_>>()
         };
-        let (first, further) = (addition(&what, true), addition(&what, false));
+        let (first, further) = (addition(&whats, true), addition(&whats, false));
         assert_eq!(fields(&first, 6), fields(&further, 3));
         let known = fields(&further, 3);
-        let later = r#"[7,"OF_A_LATER_RELEASE","default","alice",null,"shop",null,null,"",""]"#;
         let entry = |id: &str, fields| Value::Array(vec![bulk(id), Value::Array(fields)]);
-        let unknown = vec![bulk(NAME), bulk(later)];
-        let answer = Value::Array(vec![entry("5-1", known), entry("6-0", unknown)]);
+        let partly = r#"[[7,"OF_A_LATER_RELEASE","default","alice",null,"shop",null,null,"",""],
+            [7,"VERIFIED","default","carol",null,"shop",null,null,"",""]]"#;
+        let answer = Value::Array(vec![
+            entry("5-1", known),
+            entry("6-0", vec![bulk(NAME), bulk(partly)]),
+            entry("6-1", vec![bulk("of a later release"), bulk("[]")]),
+            entry("6-2", vec![bulk(NAME), bulk("no list")]),
+        ]);
 
         let page = page(Some(&answer));
-        assert_eq!(page.last, Some(EventId { millis: 6, sequence: 0 }));
-        assert_eq!(page.events, [Event { id: EventId { millis: 5, sequence: 1 }, what }]);
+        assert_eq!(page.last, Some(EventId { millis: 6, sequence: 23 }));
+        let [alice, bob] = whats;
+        let id = |millis, sequence| EventId { millis, sequence };
+        let read: Vec<_> =
+            page.events.iter().map(|event| (event.id, event.what.user.as_str())).collect();
+        assert_eq!(read, [(id(5, 8), "alice"), (id(5, 9), "bob"), (id(6, 1), "carol")]);
+        assert_eq!([&page.events[0].what, &page.events[1].what], [&alice, &bob]);
+    }
+
+    #[test]
+    fn the_id_of_an_event_leads_to_its_entry() {
+        let entry = EventId { millis: 5, sequence: 3 };
+        for place in 0..PLACES {
+            assert_eq!(entry_of(id_at(entry, place)), (entry, place));
+        }
+        assert!(last_of(entry) < id_at(EventId { millis: 5, sequence: 4 }, 0));
     }
 }

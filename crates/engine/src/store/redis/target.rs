@@ -1,6 +1,6 @@
 //! Servers that a backup is restored to.
 
-use super::keys::{self, Bucket};
+use super::keys;
 use super::node::Node;
 use super::{Options, Redis, scan, unavailable};
 use crate::backup::Scope;
@@ -70,9 +70,10 @@ impl Target for Restoring {
     async fn put(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
         let mut writes: Vec<(Arc<Node>, Pipeline)> = Vec::new();
         for Record { key, version, bytes, expire_at } in records {
-            let node = self.0.topology.route(Bucket::of(&key)).ok_or_else(moved)?;
+            let (record, bucket) = keys::record(&key);
+            let node = self.0.topology.route(bucket).ok_or_else(moved)?;
             let mut write = cmd("SET");
-            write.arg(keys::record(&key)).arg([&version.0, bytes.as_slice()].concat());
+            write.arg(record).arg([&version.0, bytes.as_slice()].concat());
             if let Some(at) = expire_at {
                 // One that has lapsed by now is not written at all.
                 write.arg("PXAT").arg(at.as_millis().max(1));
