@@ -30,7 +30,7 @@ use twinlock_core::Malformed;
 /// The most callers that may wait for their turn; one more is refused at once.
 pub const MAX_WAITING: usize = 1024;
 /// How much less urgent a hash is than what answers calls, as nice(1) counts: as much as there is. Where both want a
-/// core, it gets a seventieth of what they get, which still is one hash in about two seconds.
+/// core, it gets a seventieth of what they get: by that, one hash in about two seconds.
 const NICENESS: i32 = 19;
 
 /// Gives out turns to hash.
