@@ -192,6 +192,8 @@ impl Permit {
         let hash = move || {
             // Of this thread alone. Where the system refuses it, hashes are as urgent as logins.
             let _ = rustix::process::nice(NICENESS);
+            // A new thread may have a core for some milliseconds at once, whatever its priority. This gives that up.
+            thread::yield_now();
             let Self { parameters, turn, metrics } = self;
             let begun = Instant::now();
             let result = work(parameters);

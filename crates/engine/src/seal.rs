@@ -375,6 +375,14 @@ impl Vault {
         Record::decode(parts.body).map_err(|_| Unreadable::Damaged)
     }
 
+    /// Reads a record of this user that was read before and has been in this process's memory since.
+    pub(crate) fn read_again(&self, bytes: &[u8]) -> Result<Record, Unreadable> {
+        let parts = Parts::of(bytes)?;
+        // The keyring may be another one by now.
+        self.key(parts.key)?;
+        Record::decode(parts.body).map_err(|_| Unreadable::Damaged)
+    }
+
     /// Makes sure that the bytes are as they were written for this user.
     pub(crate) fn authenticate(&self, parts: &Parts<'_>) -> Result<(), Unreadable> {
         let mut mac = self.key(parts.key)?.digest.clone();

@@ -167,7 +167,8 @@ impl Engine {
         is_loaded: bool,
         step: impl Fn(Record, Timestamp) -> Result<Step<T>, Error>,
     ) -> Option<Result<Weighed<T>, Error>> {
-        let decided = on.read(found).and_then(|record| step(record, now));
+        let record = if is_loaded { on.read(found) } else { on.read_again(found) };
+        let decided = record.and_then(|record| step(record, now));
         if !is_loaded && !matches!(&decided, Ok(Step::Decide(it)) if it.record.is_some()) {
             return None;
         }
@@ -293,6 +294,11 @@ impl On {
     /// Reads what the store has; nobody is known where that is nothing.
     fn read(&self, found: Option<&(Version, Vec<u8>)>) -> Result<Record, Error> {
         Ok(found.map(|(_, bytes)| self.vault.read(bytes)).transpose()?.unwrap_or_default())
+    }
+
+    /// Reads what was kept of an earlier call, which has read it.
+    fn read_again(&self, kept: Option<&(Version, Vec<u8>)>) -> Result<Record, Error> {
+        Ok(kept.map(|(_, bytes)| self.vault.read_again(bytes)).transpose()?.unwrap_or_default())
     }
 
     /// Looks the request up; `None` where it is new.

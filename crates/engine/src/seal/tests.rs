@@ -66,6 +66,15 @@ fn a_record_is_bound_to_its_user_and_shows_any_damage() {
 }
 
 #[test]
+fn what_was_read_before_is_read_again_as_long_as_its_key_is_there() {
+    let alice = |ids: &[u32]| ring(ids).vault(&user("ns", "alice"));
+    let record = Record { unenrolled_at: Some(Default::default()), ..Record::default() };
+    let bytes = alice(&[1]).write(&record);
+    assert_eq!(alice(&[2, 1]).read_again(&bytes), Ok(record));
+    assert_eq!(alice(&[2]).read_again(&bytes), Err(Unreadable::NoKey(KeyId(1))));
+}
+
+#[test]
 fn a_record_of_a_format_from_the_far_future_is_refused() {
     let alice = ring(&[1]).vault(&user("ns", "alice"));
     let mut bytes = alice.write(&Record::default());

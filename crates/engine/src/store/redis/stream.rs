@@ -140,13 +140,13 @@ impl EventLog {
 impl SharedLog for EventLog {
     async fn append(&self, what: &[Occurrence]) -> Vec<Option<EventId>> {
         let mut writes = Pipeline::new();
-        let entries = || what.chunks(PLACES as usize);
-        for (index, what) in entries().enumerate() {
+        let shares = || what.chunks(PLACES as usize);
+        for (index, what) in shares().enumerate() {
             writes.add_command(addition(what, index == 0));
         }
         match self.send(&writes).await {
             Ok(answers) => {
-                let ids = answers.iter().zip(entries()).flat_map(|(answer, what)| {
+                let ids = answers.iter().zip(shares()).flat_map(|(answer, what)| {
                     let entry = id(answer);
                     (0..).zip(what).map(move |(place, _)| Some(id_at(entry?, place)))
                 });
