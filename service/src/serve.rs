@@ -19,7 +19,6 @@ use crate::{grpc, keyring, policy, rest};
 use anyhow::{Context as _, Result};
 use certificate::Files;
 use front::Front;
-use listener::Listener;
 use renewal::{Refused, Renewal};
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -37,6 +36,8 @@ use tonic_health::server::HealthReporter;
 use twinlock_engine::Engine;
 use twinlock_engine::deadline::Deadline;
 use twinlock_proto::FILE_DESCRIPTOR_SET;
+
+pub use listener::Listener;
 
 /// How often the health service looks at the store.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);

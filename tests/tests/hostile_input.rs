@@ -62,6 +62,12 @@ async fn connections_that_never_begin_are_closed() {
         stream.write_all(&PREFACE[..n % PREFACE.len()]).await.expect("open");
         silent.push(stream);
     }
+    let (_, probes) = honest.server.probes.split_once("://").expect("an address");
+    for request in [&b""[..], b"GET /metrics "] {
+        let mut stream = TcpStream::connect(probes).await.expect("a connection");
+        stream.write_all(request).await.expect("open");
+        silent.push(stream);
+    }
     honest.is_served().await;
     let begin = Instant::now();
     for stream in &mut silent {

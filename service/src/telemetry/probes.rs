@@ -2,14 +2,20 @@
 
 use super::{Metrics, PROBE_DEADLINE, Warnings, page};
 use crate::config::Listen;
+use crate::serve::Listener;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
 use twinlock_engine::Engine;
 use twinlock_engine::deadline::Deadline;
 
@@ -28,19 +34,29 @@ pub async fn start(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { ready(&engine, &warnings).await }));
     let cannot = || format!("telemetry.listen: cannot listen on {listen}; write another address");
-    match listen {
+    let (listener, address) = match listen {
         Listen::Tcp(address) => {
             let listener = TcpListener::bind(address).await.with_context(cannot)?;
             let address = format!("http://{}", listener.local_addr()?);
-            tokio::spawn(axum::serve(listener, app).into_future());
-            Ok(address)
+            (Listener::Tcp(listener), address)
         }
         Listen::Unix(path) => {
             crate::serve::remove_stale_socket(path)?;
             let listener = UnixListener::bind(path).with_context(cannot)?;
-            tokio::spawn(axum::serve(listener, app).into_future());
-            Ok(format!("unix:{}", path.display()))
+            (Listener::Unix(listener), format!("unix:{}", path.display()))
         }
+    };
+    tokio::spawn(serve(listener, app));
+    Ok(address)
+}
+
+/// Over HTTP/1 alone, which is what probes and scrapers speak.
+async fn serve(listener: Listener, app: Router) {
+    let (_never_stopped, stopped) = watch::channel(());
+    let mut connections = listener.connections(None, stopped).filter_map(Result::ok);
+    while let Some(connection) = connections.next().await {
+        let app = TowerToHyperService::new(app.clone());
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), app));
     }
 }
 
