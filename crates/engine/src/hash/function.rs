@@ -192,7 +192,7 @@ impl Pbkdf2Digest {
 }
 
 /// Memory that is wiped before it is given back: what Argon2 leaves in it lets guesses be tested at
-/// a fraction of its price. It is not kept for the next hash, so that an idle process is small.
+/// a fraction of its price. Whether it is kept for the next hash is the allocator's to say.
 fn argon2_memory(parameters: &Params) -> Result<Zeroizing<Vec<Block>>, Failure> {
     let mut memory = Vec::new();
     memory.try_reserve_exact(parameters.block_count()).map_err(|_| Failure::Memory)?;
