@@ -37,7 +37,8 @@ fn main() -> Result<()> {
             ["--quick"] => compare(Length::QUICK).await,
             ["--only", text] => compare::compare(Length::FULL, text).await,
             ["--open"] => open::open().await,
-            ["--soak"] => open::soak().await,
+            ["--soak"] => open::soak("").await,
+            ["--soak", text] => open::soak(text).await,
             ["--scale"] => scale::scale().await,
             ["--peers"] => peers::peers().await,
             // For service/build: it measures nothing.

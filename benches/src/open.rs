@@ -63,12 +63,12 @@ pub async fn open() -> Result<bool> {
     Ok(as_expected)
 }
 
-/// Loads each store's server for twenty minutes, of which the second ten count, while connections come and go, and
-/// prints how it goes.
-pub async fn soak() -> Result<bool> {
+/// Loads each store's server whose name contains the text for twenty minutes, of which the second ten count, while
+/// connections come and go, and prints how it goes.
+pub async fn soak(only: &str) -> Result<bool> {
     let field = Field::enter(USERS).await?;
     let mut as_expected = true;
-    for server in [OVER_REDIS, EMBEDDED] {
+    for server in [OVER_REDIS, EMBEDDED].into_iter().filter(|server| server.contains(only)) {
         let callers = half_of_what_it_can(&field, server, Work::Day).await?;
         let port = field.port(server)?;
         let churn = tokio::spawn(async move {
