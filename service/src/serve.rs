@@ -99,8 +99,12 @@ pub async fn serve(
         .add_service(grpc::admin(context.clone()))
         .add_service(grpc::operator(context.clone()));
     let front = Front::new(grpc::two_step(context), others);
-    let listener = Listener::bind(&config.server).await?;
-    let address = listener.address(&config.server)?;
+    let listen = &config.server.listen;
+    let cannot =
+        || format!("server.listen: cannot listen on {listen}; is it in use? Write another address");
+    let listener = Listener::bind(listen, Some(config.server.socket_mode), cannot).await?;
+    let scheme = if config.server.tls_cert.is_some() { "https" } else { "http" };
+    let address = listener.address(listen, scheme)?;
     let (stopping, mut stopped) = watch::channel(());
     let connections = listener.connections(tls, stopped.clone());
     let stop_accepting = async move {

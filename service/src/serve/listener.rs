@@ -4,7 +4,7 @@ use super::connection::Patient;
 use super::stream::Stream;
 use super::tls::Tls;
 use crate::callers::Peer;
-use crate::config::{self, Listen, SocketMode};
+use crate::config::{Listen, SocketMode};
 use anyhow::{Context, Result};
 use std::fs;
 use std::io;
@@ -34,31 +34,29 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Takes the address.
-    pub async fn bind(config: &config::Server) -> Result<Self> {
-        let cannot = || {
-            format!(
-                "server.listen: cannot listen on {}; is it in use? Write another address",
-                config.listen
-            )
-        };
-        match &config.listen {
+    /// Takes the address; `cannot` says what to do where that fails. A socket has the mode, or the usual one where
+    /// none is asked for.
+    pub async fn bind(
+        listen: &Listen,
+        mode: Option<SocketMode>,
+        cannot: impl FnOnce() -> String,
+    ) -> Result<Self> {
+        match listen {
             Listen::Tcp(address) => {
                 TcpListener::bind(address).await.map(Self::Tcp).with_context(cannot)
             }
             Listen::Unix(path) => {
                 super::remove_stale_socket(path)?;
-                bind_socket(path, config.socket_mode).map(Self::Unix).with_context(cannot)
+                bind_socket(path, mode).map(Self::Unix).with_context(cannot)
             }
         }
     }
 
     /// The address in use, as clients write it.
-    pub fn address(&self, config: &config::Server) -> Result<String> {
-        let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    pub fn address(&self, listen: &Listen, scheme: &str) -> Result<String> {
         match self {
             Self::Tcp(listener) => Ok(format!("{scheme}://{}", listener.local_addr()?)),
-            Self::Unix(_) => Ok(config.listen.to_string()),
+            Self::Unix(_) => Ok(listen.to_string()),
         }
     }
 
@@ -149,9 +147,11 @@ async fn shake(
 
 /// Nobody can connect before the socket is listened on, and by then it has its mode; a moment between
 /// listening and setting the mode would let anybody in who is quick.
-fn bind_socket(path: &Path, mode: SocketMode) -> io::Result<UnixListener> {
+fn bind_socket(path: &Path, mode: Option<SocketMode>) -> io::Result<UnixListener> {
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode.bits()))?;
+    if let Some(mode) = mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode.bits()))?;
+    }
     socket.listen(BACKLOG)
 }

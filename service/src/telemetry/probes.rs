@@ -3,7 +3,7 @@
 use super::{Metrics, PROBE_DEADLINE, Warnings, page};
 use crate::config::Listen;
 use crate::serve::Listener;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -13,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 use twinlock_engine::Engine;
@@ -34,18 +33,8 @@ pub async fn start(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { ready(&engine, &warnings).await }));
     let cannot = || format!("telemetry.listen: cannot listen on {listen}; write another address");
-    let (listener, address) = match listen {
-        Listen::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.with_context(cannot)?;
-            let address = format!("http://{}", listener.local_addr()?);
-            (Listener::Tcp(listener), address)
-        }
-        Listen::Unix(path) => {
-            crate::serve::remove_stale_socket(path)?;
-            let listener = UnixListener::bind(path).with_context(cannot)?;
-            (Listener::Unix(listener), format!("unix:{}", path.display()))
-        }
-    };
+    let listener = Listener::bind(listen, None, cannot).await?;
+    let address = listener.address(listen, "http")?;
     tokio::spawn(serve(listener, app));
     Ok(address)
 }
