@@ -7,7 +7,7 @@ use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use twinlock_proto::v1::{DescribeUserRequest, SetPasswordRequest, set_password_request};
-use twinlock_tests::{Client, Options, Server, binary, finish, reason};
+use twinlock_tests::{Client, Options, Server, binary, finish, reason, unconfigure};
 
 fn start() -> Server {
     let caller = |name: &str, roles: &str, namespace: &str| {
@@ -82,7 +82,7 @@ async fn the_commands_send_a_token_from_wherever_it_is() {
     let server = start();
     let status = |arguments: &[&str], token: Option<&str>| {
         let mut command = Command::new(binary());
-        command.arg("status").current_dir(server.directory());
+        unconfigure(command.arg("status").current_dir(server.directory()));
         command.args(["alice", "--json", "--address", &server.address]).args(arguments);
         if let Some(token) = token {
             command.env("TWINLOCK_TOKEN", token);

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use twinlock_proto::v1::two_step_service_client::TwoStepServiceClient;
-use twinlock_tests::{Options, Server, User, binary, finish};
+use twinlock_tests::{Options, Server, User, binary, finish, unconfigure};
 
 fn start() -> (Server, TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -58,7 +58,7 @@ async fn the_commands_take_an_authority() {
     let (server, directory) = start();
     let status = |address: &str, authority: Option<&Path>| {
         let mut command = Command::new(binary());
-        command.args(["status", "alice", "--json", "--address", address]);
+        unconfigure(command.args(["status", "alice", "--json", "--address", address]));
         command.args(authority.into_iter().flat_map(|path| [Path::new("--tls-ca"), path]));
         finish(&mut command)
     };
@@ -103,7 +103,7 @@ fn a_key_that_is_missing_or_of_another_certificate_is_named() {
     let missing = directory.path().join("none.pem");
     for key in [&missing, &certificate, &other.path().join("key.pem")] {
         let mut command = Command::new(binary());
-        command.arg("serve").current_dir(server.directory());
+        unconfigure(command.arg("serve").current_dir(server.directory()));
         command.args(["--set", &format!("server.tls_cert={}", certificate.display())]);
         command.args(["--set", &format!("server.tls_key={}", key.display())]);
         command.args(["--listen", "127.0.0.1:0", "--set", "telemetry.listen=127.0.0.1:0"]);

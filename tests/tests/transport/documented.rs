@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use twinlock_tests::{Options, Server, binary, finish};
+use twinlock_tests::{Options, Server, binary, finish, unconfigure};
 
 const PAGE: &str = include_str!("../../../docs/callers.md");
 
@@ -47,6 +47,7 @@ async fn the_commands_for_certificates_make_ones_that_work() {
     let mut command = Command::new(binary());
     let first = without.lines().next().expect("a command");
     command.args(first.split_whitespace().skip(1)).current_dir(directory.path());
+    unconfigure(&mut command);
     assert_eq!(finish(&mut command).0, Some(3));
 }
 
