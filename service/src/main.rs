@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use mimalloc::MiMalloc;
+use mimalloc_safe::MiMalloc;
 use std::process::ExitCode;
 use twinlock::cli::Command;
 
