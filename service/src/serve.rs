@@ -1,5 +1,6 @@
 //! The server: open, listen, serve, drain.
 
+mod arriving;
 pub mod certificate;
 mod connection;
 mod front;
@@ -41,7 +42,8 @@ pub use listener::Listener;
 
 /// How often the health service looks at the store.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-/// How much longer than a call's deadline a request is waited for, before it is no call yet.
+/// How much longer than a call may take its request is waited for: what is read within a call's own deadline ends
+/// before, with an answer that says more.
 const TO_ARRIVE: Duration = Duration::from_secs(1);
 /// How many calls one connection may have at once; further ones wait in the client. A caller that floods
 /// one connection slows down itself alone.
@@ -98,7 +100,7 @@ pub async fn serve(
         .add_service(reflection().build_v1alpha()?)
         .add_service(grpc::admin(context.clone()))
         .add_service(grpc::operator(context.clone()));
-    let front = Front::new(grpc::two_step(context), others);
+    let front = Front::new(grpc::two_step(context), others, deadline + TO_ARRIVE);
     let listen = &config.server.listen;
     let cannot =
         || format!("server.listen: cannot listen on {listen}; is it in use? Write another address");
@@ -111,8 +113,7 @@ pub async fn serve(
         // The sender is dropped, never used: that is the signal.
         let _ = stopped.changed().await;
     };
-    let server = server(&config.server);
-    let serving = server.serve_with_incoming_shutdown(front, connections, stop_accepting);
+    let serving = server().serve_with_incoming_shutdown(front, connections, stop_accepting);
     let serving = tokio::spawn(serving);
     let serving = async move { serving.await?.context("the server ended") };
     greet(config, &address, &probes, is_first_try);
@@ -173,12 +174,9 @@ impl Stop {
     }
 }
 
-fn server(config: &config::Server) -> Server {
+fn server() -> Server {
     Server::builder()
         .accept_http1(true)
-        // A call has a deadline of its own, which begins when its request is complete. This one ends the
-        // requests that never are.
-        .timeout(config.deadline + TO_ARRIVE)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(grpc::MAX_METADATA_BYTES)
         .http2_keepalive_interval(Some(connection::PING_INTERVAL))

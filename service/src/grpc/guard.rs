@@ -43,7 +43,7 @@ impl<S> Guarded<S> {
         Self { service, role, context }
     }
 
-    fn admit(&self, request: &Request<Body>) -> Result<Admitted, Status> {
+    fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Status> {
         let (headers, role) = (request.headers(), self.role);
         // A page in a browser may send this type to another site with permission alone, which it never
         // gets; what needs no permission must not pass for a call.
@@ -65,9 +65,9 @@ impl<S: NamedService> NamedService for Guarded<S> {
 
 type Answer = Result<Response<Body>, Infallible>;
 
-impl<S> Service<Request<Body>> for Guarded<S>
+impl<S, B> Service<Request<B>> for Guarded<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -77,7 +77,7 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let pending = self.context.calls.begin(Transport::Grpc, method, request.headers());
         let work = pending.work(|| match self.admit(&request) {

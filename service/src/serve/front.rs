@@ -3,10 +3,12 @@
 //! A router makes a copy of its service for each call and boxes every body twice. Logins are nearly all calls,
 //! so they go around it.
 
+use super::arriving::Arriving;
 use futures_util::future::Either;
 use http::{Request, Response};
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -17,21 +19,23 @@ use tower_service::Service;
 pub struct Front<S> {
     service: S,
     others: Routes,
+    to_arrive: Duration,
 }
 
 impl<S> Front<S> {
-    pub fn new(service: S, others: Routes) -> Self {
-        Self { service, others: others.prepare() }
+    /// A request may take so long to arrive.
+    pub fn new(service: S, others: Routes, to_arrive: Duration) -> Self {
+        Self { service, others: others.prepare(), to_arrive }
     }
 }
 
 impl<S> Service<Request<Body>> for Front<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + NamedService,
+    S: Service<Request<Arriving>, Response = Response<Body>, Error = Infallible> + NamedService,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, <Routes as Service<Request<Body>>>::Future>;
+    type Future = Either<S::Future, <Routes as Service<Request<Arriving>>>::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Neither has anything to wait for: what is too much is refused by the engine.
@@ -39,6 +43,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let request = request.map(|body| Arriving::new(body, self.to_arrive));
         let service = request.uri().path().strip_prefix('/').and_then(|it| it.split_once('/'));
         if service.is_some_and(|(name, _)| name == S::NAME) {
             Either::Left(self.service.call(request))
