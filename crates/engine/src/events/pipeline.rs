@@ -9,6 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How many events are passed on at a time.
 const BATCH: usize = 256;
+/// How long events are gathered after some were appended to a shared log: each time costs a trip, and many at once
+/// share entries of the log. The first one after a while goes at once.
+const GATHERED_FOR: Duration = Duration::from_millis(2);
 /// How long to leave a shared log alone that cannot be read.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -38,6 +41,9 @@ pub(super) async fn run(
             hub.told.fetch_add(1, Ordering::Relaxed);
             log(&event.what, Some(event.id));
             sinks.iter_mut().for_each(|sink| sink.take(&event));
+        }
+        if hub.shared.is_some() && taken < BATCH && !is_finishing {
+            tokio::time::sleep(GATHERED_FOR).await;
         }
     }
 }
