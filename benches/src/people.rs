@@ -10,12 +10,12 @@ use twinlock_core::backoff::Counter;
 use twinlock_core::record::{Authenticator, Elevation, Method, Record as Content, Recovery};
 use twinlock_core::totp::{self, Parameters, Secret, Step};
 use twinlock_core::{Namespace, Timestamp, UserId};
+use twinlock_engine::clock;
 use twinlock_engine::deadline::Deadline;
 use twinlock_engine::seal::{KeyId, Keyring, Named, Purpose};
 use twinlock_engine::store::embedded::Embedded;
 use twinlock_engine::store::redis::{Address, Layout, Options, Redis};
 use twinlock_engine::store::{Record, RecordKey, Target, Version};
-use twinlock_engine::{clock, entropy};
 use twinlock_proto::v1::verify_request;
 use zeroize::Zeroizing;
 
@@ -174,7 +174,7 @@ impl People {
                 Counter { failures: MANY_FAILURES, since: now, charges: MANY_FAILURES };
         }
         let bytes = vault.write(&content);
-        Ok(Record { key, version: Version(entropy::bytes()), bytes, expire_at: None })
+        Ok(Record { key, version: Version::fresh(), bytes, expire_at: None })
     }
 }
 

@@ -12,7 +12,9 @@ pub use recent::Recent;
 pub use target::{Found, Marked, Target};
 
 use crate::deadline::Deadline;
+use crate::entropy;
 use async_trait::async_trait;
+use std::cell::RefCell;
 pub use twinlock_core::decision::Durability;
 use twinlock_core::{Namespace, Timestamp, UserId};
 
@@ -123,6 +125,25 @@ pub struct RecordKey {
 /// The fresh random name that every swap gives to the record that it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version(pub [u8; 16]);
+
+impl Version {
+    /// A fresh one. It is a name and no secret, so it may wait in memory for its turn: the generator takes about as
+    /// long over a stock of them as over one.
+    pub fn fresh() -> Self {
+        STOCK.with_borrow_mut(|stock| {
+            if stock.is_empty() {
+                let random: [u8; 256] = entropy::bytes();
+                stock.extend_from_slice(random.as_chunks().0);
+            }
+            Self(stock.pop().expect("it is not empty"))
+        })
+    }
+}
+
+thread_local! {
+    /// Random bytes for the next versions.
+    static STOCK: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What a load found.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use twinlock_engine::clock;
 use twinlock_engine::seal::{KeyId, Keyring, Purpose};
 use twinlock_engine::store::embedded::Embedded;
 use twinlock_engine::store::{
-    Durability, Found, Marked, Record, RecordKey, Store, StoreError, Swap, Target,
+    Durability, Found, Marked, Record, RecordKey, Store, StoreError, Swap, Target, Version,
 };
 use zeroize::Zeroizing;
 
@@ -289,7 +289,7 @@ async fn of_a_record_that_comes_up_twice_the_later_one_holds() {
     let key = named("default", "alice");
     let record = |n: u8, expire_at| Record {
         key: key.clone(),
-        version: suite::fresh(),
+        version: Version::fresh(),
         bytes: vec![n],
         expire_at,
     };
@@ -378,7 +378,7 @@ async fn put(
     let swap = Swap {
         key: key.clone(),
         expected: None,
-        version: suite::fresh(),
+        version: Version::fresh(),
         bytes: Some(bytes),
         expire_at,
         durability: Durability::Attempt,

@@ -18,7 +18,7 @@ use twinlock_engine::store::{
     Durability, Loaded, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, Walk,
     dataset_name,
 };
-use twinlock_engine::{Call, ClientContext, Engine, Error, NewPassword, Proof, clock, entropy};
+use twinlock_engine::{Call, ClientContext, Engine, Error, NewPassword, Proof, clock};
 use zeroize::Zeroizing;
 
 const OLD: KeyId = KeyId(1);
@@ -341,7 +341,7 @@ async fn what_cannot_be_opened_stays_as_it_is_and_keeps_its_key() {
     let swap = Swap {
         key: damaged.key.clone(),
         expected: Some(damaged.version),
-        version: Version(entropy::bytes()),
+        version: Version::fresh(),
         bytes: Some(damaged.bytes.clone()),
         expire_at: damaged.expire_at,
         durability: Durability::Attempt,

@@ -19,7 +19,6 @@ use twinlock_core::record::{Authenticator, Record as Content, Recovery};
 use twinlock_core::totp::{Parameters, Step};
 use twinlock_core::{Namespace, UserId};
 use twinlock_engine::backup::Verified;
-use twinlock_engine::entropy;
 use twinlock_engine::seal::{Keyring, Purpose};
 use twinlock_engine::store::embedded::Embedded;
 use twinlock_engine::store::{Record, RecordKey, Target, Version};
@@ -120,7 +119,7 @@ fn enrolled(keyring: &Keyring, n: u32) -> Record {
         ..Content::default()
     };
     let bytes = vault.write(&content);
-    Record { key, version: Version(entropy::bytes()), bytes, expire_at: None }
+    Record { key, version: Version::fresh(), bytes, expire_at: None }
 }
 
 fn user(name: &str) -> RecordKey {

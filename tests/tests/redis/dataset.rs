@@ -6,7 +6,7 @@ use super::{
 };
 use std::sync::Arc;
 use twinlock_engine::store::redis::{Options, Redis};
-use twinlock_engine::store::{Store, StoreError, Swapped};
+use twinlock_engine::store::{Store, StoreError, Swapped, Version};
 use twinlock_tests::redis::{MARKER, try_initialize};
 
 fn incomplete<T>(result: Result<T, StoreError>) -> String {
@@ -52,7 +52,7 @@ async fn a_flush_is_noticed_from_the_first_call() {
     for n in 0..10 {
         incomplete(store.load(&user(n), ample()).await);
         incomplete(store.swap(suite::change(&user(n), None, Some(b"new"), None), ample()).await);
-        let old = suite::change(&user(n), Some(suite::fresh()), Some(b"new"), None);
+        let old = suite::change(&user(n), Some(Version::fresh()), Some(b"new"), None);
         assert_eq!(store.swap(old, ample()).await.expect("a swap"), Swapped::Changed);
     }
     incomplete(store.check(ample()).await);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use twinlock_core::{Namespace, Record, UserId};
 use twinlock_engine::deadline::Deadline;
-use twinlock_engine::entropy;
 use twinlock_engine::store::{Durability, RecordKey, Store, Swap, Version};
 
 /// The most bytes of Redis's memory for one that are promised.
@@ -53,7 +52,7 @@ async fn bytes_a_user(program: Program, record: usize) -> u64 {
                 let swap = Swap {
                     key: key(n),
                     expected: None,
-                    version: Version(entropy::bytes()),
+                    version: Version::fresh(),
                     bytes: Some(vec![7; record]),
                     expire_at: None,
                     durability: Durability::Attempt,

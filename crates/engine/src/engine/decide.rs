@@ -2,7 +2,6 @@
 
 use super::{Call, Engine, On};
 use crate::SPANS;
-use crate::entropy;
 use crate::error::Error;
 use crate::events::{self, Events, Occurrence};
 use crate::metrics::Verb;
@@ -186,7 +185,7 @@ impl Engine {
                 Swap {
                     key: on.key.clone(),
                     expected: found.map(|(version, _)| *version),
-                    version: Version(entropy::bytes()),
+                    version: Version::fresh(),
                     bytes: (!holds_nothing).then(|| on.vault.write(&record)),
                     expire_at,
                     durability,

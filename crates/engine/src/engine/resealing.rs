@@ -7,7 +7,6 @@
 use super::Engine;
 use super::keys::InForce;
 use crate::deadline::Deadline;
-use crate::entropy;
 use crate::error::Error;
 use crate::reseal::{self, Census, Left, Pace, Progress, Share};
 use crate::seal::{KeyId, Keyring, key_of_marker};
@@ -291,7 +290,7 @@ impl Engine {
             let swap = Swap {
                 key: key.clone(),
                 expected: Some(version),
-                version: Version(entropy::bytes()),
+                version: Version::fresh(),
                 bytes: Some(vault.write(&record)),
                 expire_at,
                 // A lost one is made again: the former key still opens the record.

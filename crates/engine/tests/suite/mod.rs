@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use twinlock_core::{Namespace, Timestamp, UserId};
 use twinlock_engine::deadline::Deadline;
-use twinlock_engine::entropy;
 use twinlock_engine::store::{
     Durability, Record, RecordKey, Store, StoreError, Swap, Swapped, Version, dataset_name,
 };
@@ -65,7 +64,10 @@ pub async fn creates_and_loads(store: Arc<dyn Store>) {
 
 pub async fn refuses_a_wrong_version(store: Arc<dyn Store>) {
     let key = key("versioned");
-    assert_eq!(write(&store, &key, Some(fresh()), b"on nothing").await.0, Swapped::Changed);
+    assert_eq!(
+        write(&store, &key, Some(Version::fresh()), b"on nothing").await.0,
+        Swapped::Changed
+    );
     assert_eq!(record(&store, &key).await, None);
 
     let (_, made) = write(&store, &key, None, b"one").await;
@@ -298,7 +300,7 @@ pub async fn swaps_only_about_the_time_of_the_decision(store: Arc<dyn Store>) {
         }
     }
     let decided_at = Some(now(&store, &key).await);
-    let stale = Swap { decided_at, ..change(&key, Some(fresh()), Some(b"stale"), None) };
+    let stale = Swap { decided_at, ..change(&key, Some(Version::fresh()), Some(b"stale"), None) };
     assert_eq!(store.swap(stale, soon()).await.expect("a swap"), Swapped::Changed);
     assert_eq!(version(&store, &key).await, Some(expected));
 }
@@ -353,10 +355,6 @@ pub fn named(namespace: &str, user: &str) -> RecordKey {
     }
 }
 
-pub fn fresh() -> Version {
-    Version(entropy::bytes())
-}
-
 /// A swap of the lesser class, with a fresh version.
 pub fn change(
     key: &RecordKey,
@@ -367,7 +365,7 @@ pub fn change(
     Swap {
         key: key.clone(),
         expected,
-        version: fresh(),
+        version: Version::fresh(),
         bytes: bytes.map(<[u8]>::to_vec),
         expire_at,
         durability: Durability::Attempt,
