@@ -37,12 +37,24 @@ pub(super) async fn run(
         if taken == 0 {
             return;
         }
-        for event in number(&hub, &mut batch).await {
-            hub.told.fetch_add(1, Ordering::Relaxed);
-            log(&event.what, Some(event.id));
-            sinks.iter_mut().for_each(|sink| sink.take(&event));
+        let ids = match &hub.shared {
+            Some(shared) => append(&hub, shared, &batch).await,
+            None => number(&hub, &batch),
+        };
+        hub.told.fetch_add(taken as u64, Ordering::Relaxed);
+        let mut shown = Vec::new();
+        for (what, id) in batch.drain(..).zip(ids) {
+            log(&what, Some(id));
+            // Of a shared log, its follower shows the events to watchers.
+            if hub.shared.is_none() || !sinks.is_empty() {
+                let event = Arc::new(Event { id, what });
+                sinks.iter_mut().for_each(|sink| sink.take(&event));
+                shown.push(event);
+            }
         }
-        if hub.shared.is_some() && taken < BATCH && !is_finishing {
+        if hub.shared.is_none() {
+            hub.show(shown);
+        } else if taken < BATCH && !is_finishing {
             tokio::time::sleep(GATHERED_FOR).await;
         }
     }
@@ -69,18 +81,18 @@ pub(super) async fn follow(hub: Arc<Hub>, shared: Arc<dyn SharedLog>) {
     }
 }
 
-/// Gives events their ids. A shared log gives its own; its follower then shows the events to watchers.
-async fn number(hub: &Hub, batch: &mut Vec<Occurrence>) -> Vec<Arc<Event>> {
-    let Some(shared) = &hub.shared else {
-        let mut id = hub.ring().last();
-        let numbered = batch.drain(..).map(|what| {
-            id = id.next(what.at);
-            Arc::new(Event { id, what })
-        });
-        let events: Vec<_> = numbered.collect();
-        hub.show(events.iter().cloned());
-        return events;
-    };
+/// The ids of events where no log is shared.
+fn number(hub: &Hub, batch: &[Occurrence]) -> Vec<EventId> {
+    let last = hub.ring().last();
+    let ids = batch.iter().scan(last, |id, what| {
+        *id = id.next(what.at);
+        Some(*id)
+    });
+    ids.collect()
+}
+
+/// Appends events to the shared log, which gives them their ids.
+async fn append(hub: &Hub, shared: &Arc<dyn SharedLog>, batch: &[Occurrence]) -> Vec<EventId> {
     let ids = shared.append(batch).await;
     let lost = batch.len() - ids.iter().flatten().count();
     if lost > 0 {
@@ -90,11 +102,7 @@ async fn number(hub: &Hub, batch: &mut Vec<Occurrence>) -> Vec<Arc<Event>> {
         }
     }
     let ids = ids.into_iter().chain(std::iter::repeat(None));
-    let events = batch.drain(..).zip(ids).map(|(what, id)| {
-        let id = id.unwrap_or_else(|| alone(&what));
-        Arc::new(Event { id, what })
-    });
-    events.collect()
+    ids.zip(batch).map(|(id, what)| id.unwrap_or_else(|| alone(what))).collect()
 }
 
 /// The id of an event that no shared log has. The upper half of the numbers is never one of a log.

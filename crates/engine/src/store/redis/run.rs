@@ -32,9 +32,8 @@ impl Redis {
         deadline: Deadline,
     ) -> Result<Ran, StoreError> {
         let until = deadline.earlier(MARGIN);
-        // Who cannot reach a server waits no longer than for its answer: a queue of callers helps nobody.
         let timeout = self.settings.connector.timeout;
-        let mut patience = until.within(timeout);
+        let mut patience = Patience { until, timeout, end: None };
         let mut elsewhere = None;
         let mut in_full = false;
         let mut redirections = 0;
@@ -43,7 +42,7 @@ impl Redis {
         for _ in 0..TURNS {
             let mut limit = until;
             let mut pause = false;
-            match self.turn(run, elsewhere.take(), in_full, wait, patience, until).await {
+            match self.turn(run, elsewhere.take(), in_full, wait, &mut patience, until).await {
                 Turn::Ran(ran) => return Ok(ran),
                 Turn::Refused(Refusal::NoScript, node) => {
                     in_full = true;
@@ -69,16 +68,16 @@ impl Redis {
                     self.refresh_meanwhile();
                 }
                 Turn::Refused(Refusal::Demoted(said), _) | Turn::NotSent(said, true) => {
-                    (pause, limit, cause) = (true, patience, said);
+                    (pause, limit, cause) = (true, patience.end(), said);
                     self.find_servers(limit, &mut cause).await;
                 }
                 Turn::NotSent(said, false) => {
-                    (limit, cause) = (patience, said);
+                    (limit, cause) = (patience.end(), said);
                     self.find_servers(limit, &mut cause).await;
                 }
                 Turn::Lost(said) if run.changes_nothing() => {
                     // It was there until now: reaching it again is another matter.
-                    patience = until.within(timeout);
+                    patience.end = None;
                     cause = said;
                     self.find_servers(until, &mut cause).await;
                 }
@@ -110,7 +109,7 @@ impl Redis {
         elsewhere: Option<Arc<Node>>,
         in_full: bool,
         wait: bool,
-        patience: Deadline,
+        patience: &mut Patience,
         until: Deadline,
     ) -> Turn {
         let asking = elsewhere.is_some();
@@ -118,9 +117,12 @@ impl Redis {
             return Turn::NotSent("no node of the Cluster serves the user's bucket".into(), true);
         };
         let command = if in_full { Cow::Owned(run.in_full()) } else { Cow::Borrowed(&run.by_name) };
-        let live = match node.live(patience).await {
-            Ok(live) => live,
-            Err(cause) => return Turn::NotSent(cause, false),
+        let live = match node.connected() {
+            Some(live) => live,
+            None => match Box::pin(node.live(patience.end())).await {
+                Ok(live) => live,
+                Err(cause) => return Turn::NotSent(cause, false),
+            },
         };
         // What is rare is boxed, or every call would have room for it.
         let answered = if wait {
@@ -225,6 +227,20 @@ impl Redis {
 pub(super) struct Ran {
     pub(super) answer: Value,
     pub(super) waited: Option<Value>,
+}
+
+/// Who cannot reach a server waits no longer than for its answer: a queue of callers helps nobody.
+struct Patience {
+    until: Deadline,
+    timeout: Duration,
+    /// It is set when a server is first out of reach, since every other access would look at the clock for nothing.
+    end: Option<Deadline>,
+}
+
+impl Patience {
+    fn end(&mut self) -> Deadline {
+        *self.end.get_or_insert_with(|| self.until.within(self.timeout))
+    }
 }
 
 /// How it ended that a script was sent once.
