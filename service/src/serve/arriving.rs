@@ -11,8 +11,8 @@ use tonic::body::Body;
 
 /// A body that fails where it does not arrive in time.
 ///
-/// A call has a deadline of its own, but it begins when its request is complete. Nearly all are as soon as they are
-/// asked for, so the timer is set for the others alone: one for each call would cost as much as a trip to the store.
+/// A call's own deadline counts once its request is complete. Nearly all requests are as soon as they are asked for, so
+/// the timer is set for the others alone.
 pub struct Arriving {
     body: Body,
     limit: Duration,
