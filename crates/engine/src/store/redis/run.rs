@@ -117,6 +117,7 @@ impl Redis {
             return Turn::NotSent("no node of the Cluster serves the user's bucket".into(), true);
         };
         let command = if in_full { Cow::Owned(run.in_full()) } else { Cow::Borrowed(&run.by_name) };
+        // What is rare is boxed, or every call would have room for it.
         let live = match node.connected() {
             Some(live) => live,
             None => match Box::pin(node.live(patience.end())).await {
@@ -124,7 +125,6 @@ impl Redis {
                 Err(cause) => return Turn::NotSent(cause, false),
             },
         };
-        // What is rare is boxed, or every call would have room for it.
         let answered = if wait {
             let sending = self.send_and_wait(
                 &node,
