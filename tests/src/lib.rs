@@ -32,6 +32,13 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// The program, with nothing around the tests that configures it.
+pub fn twinlock() -> Command {
+    let mut command = Command::new(binary());
+    unconfigure(&mut command);
+    command
+}
+
 /// How to start a server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -321,17 +328,17 @@ pub fn finish(command: &mut Command) -> (Option<i32>, String, String) {
 
 fn command(directory: &Path, options: &Options, name: &str) -> Command {
     let mut command = match &options.limit {
-        None => Command::new(binary()),
+        None => twinlock(),
         Some(limit) => {
             let mut shell = Command::new("sh");
             // A file that may not grow is to be an error, as on a full disk, and not a signal.
             let script = format!("trap '' XFSZ; ulimit {limit}; exec \"$0\" \"$@\"");
             shell.args(["-c", &script]).arg(binary());
+            unconfigure(&mut shell);
             shell
         }
     };
     command.arg(name).current_dir(directory);
-    unconfigure(&mut command);
     if options.file.is_some() {
         command.args(["--config", "twinlock.toml"]);
     }

@@ -2,7 +2,7 @@
 //! through gRPC, so that the life goes on.
 
 use super::{Grpc, Reach, Refusal, Runner, Scenario, api};
-use crate::{Server, binary, unconfigure};
+use crate::{Server, twinlock};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -123,8 +123,7 @@ fn line(text: String) -> Option<String> {
 
 async fn run(typed: &Typed, address: &str, token: Option<&str>) -> Result<Output> {
     let _turn = TURNS.acquire().await?;
-    let mut command = std::process::Command::new(binary());
-    unconfigure(&mut command);
+    let mut command = twinlock();
     command.args(&typed.arguments[..1]).args(["--json", "--address", address]);
     command.args(&typed.arguments[1..]);
     command.envs(token.map(|token| ("TWINLOCK_TOKEN", token)));

@@ -277,8 +277,7 @@ fn a_webhook_without_a_secret_or_with_a_wrong_address_is_refused_at_start() {
         ),
         (&["webhook.events=VERIFIED,NEVER_HEARD_OF"], "webhook.events"),
     ] {
-        let mut check = Command::new(twinlock_tests::binary());
-        twinlock_tests::unconfigure(&mut check);
+        let mut check = twinlock_tests::twinlock();
         check.args(["serve", "--check-config"]);
         settings.iter().for_each(|setting| {
             check.args(["--set", setting]);

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use twinlock_core::totp::Parameters;
 use twinlock_proto::v1::verify_request::Credential;
 use twinlock_proto::v1::{DescribeUserRequest, DescribeUserResponse};
-use twinlock_tests::{Client, Server, binary, code_at, unconfigure, verify_with};
+use twinlock_tests::{Client, Server, code_at, twinlock, verify_with};
 
 /// A sample of this directory.
 pub fn sample(name: &str) -> PathBuf {
@@ -18,8 +18,7 @@ pub fn sample(name: &str) -> PathBuf {
 
 /// The command for a file, as a client of this server.
 pub fn command(address: &str, file: &Path) -> Command {
-    let mut command = Command::new(binary());
-    unconfigure(&mut command);
+    let mut command = twinlock();
     command.arg("import").arg(file).args(["--address", address]);
     command
 }

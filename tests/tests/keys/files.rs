@@ -7,7 +7,7 @@ use std::process::Command;
 use twinlock::keyring::File;
 use twinlock_engine::seal::KeyId;
 use twinlock_tests::redis::until;
-use twinlock_tests::{Options, Server, User, binary, finish, unconfigure};
+use twinlock_tests::{Options, Server, User, finish, twinlock};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_keyring_that_cannot_be_used_does_no_harm() {
@@ -154,8 +154,7 @@ async fn keys_may_come_from_the_environment() {
 fn a_keyring_is_made_once_and_is_its_owners_alone() {
     let directory = tempfile::tempdir().expect("a directory");
     let generate = || {
-        let mut command = Command::new(binary());
-        unconfigure(&mut command);
+        let mut command = twinlock();
         command.current_dir(directory.path()).args(["keys", "generate"]);
         command.args(["--set", "keyring.file=keys/keyring.toml"]);
         finish(&mut command)
@@ -175,16 +174,13 @@ fn a_keyring_is_made_once_and_is_its_owners_alone() {
 
 /// A key as `keys generate --print` prints it.
 fn printed() -> String {
-    let mut command = Command::new(binary());
-    unconfigure(&mut command);
-    let (status, said, why) = finish(command.args(["keys", "generate", "--print"]));
+    let (status, said, why) = finish(twinlock().args(["keys", "generate", "--print"]));
     assert_eq!(status, Some(0), "{why}");
     said.trim().to_owned()
 }
 
 fn keys_direct(server: &Server, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    unconfigure(&mut command);
+    let mut command = twinlock();
     command.current_dir(server.directory()).arg("keys").args(arguments).arg("--direct");
     command
 }

@@ -18,7 +18,7 @@ use twinlock_engine::examine::examine;
 use twinlock_engine::seal::Keyring;
 use twinlock_engine::store::Store;
 use twinlock_tests::redis::until;
-use twinlock_tests::{Server, binary, finish, unconfigure};
+use twinlock_tests::{Server, finish, twinlock};
 
 /// A `twinlock keys` command on the server's keyring, through the server.
 fn keys(server: &Server, arguments: &[&str]) -> Command {
@@ -27,8 +27,7 @@ fn keys(server: &Server, arguments: &[&str]) -> Command {
 
 /// The same through another server.
 fn keys_through(server: &Server, address: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    unconfigure(&mut command);
+    let mut command = twinlock();
     command.current_dir(server.directory()).arg("keys").args(arguments);
     for setting in &server.options().set {
         command.args(["--set", setting]);

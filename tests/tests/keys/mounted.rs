@@ -4,10 +4,9 @@ use crate::{ids, wait_for_log};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use twinlock::keyring::File;
 use twinlock_tests::redis::until;
-use twinlock_tests::{Options, Server, User, binary, finish, unconfigure};
+use twinlock_tests::{Options, Server, User, finish, twinlock};
 
 const SETTING: &str = "keyring.file=mount/keyring.toml";
 
@@ -47,8 +46,7 @@ async fn a_keyring_in_a_mounted_secret_is_rotated_and_retired_from() {
 
 /// Runs one on the copy outside, which the server does not read.
 fn done(server: &Server, arguments: &[&str]) -> String {
-    let mut command = Command::new(binary());
-    unconfigure(&mut command);
+    let mut command = twinlock();
     command.current_dir(server.directory()).arg("keys").args(arguments);
     command.args(["--set", "keyring.file=outside.toml", "--address", &server.address]);
     let (status, said, noted) = finish(&mut command);

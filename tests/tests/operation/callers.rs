@@ -2,12 +2,11 @@
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-use std::process::Command;
 use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use twinlock_proto::v1::{DescribeUserRequest, SetPasswordRequest, set_password_request};
-use twinlock_tests::{Client, Options, Server, binary, finish, reason, unconfigure};
+use twinlock_tests::{Client, Options, Server, finish, reason, twinlock};
 
 fn start() -> Server {
     let caller = |name: &str, roles: &str, namespace: &str| {
@@ -81,8 +80,8 @@ async fn two_callers_with_namespaces_of_their_own_do_not_see_each_others_users()
 async fn the_commands_send_a_token_from_wherever_it_is() {
     let server = start();
     let status = |arguments: &[&str], token: Option<&str>| {
-        let mut command = Command::new(binary());
-        unconfigure(command.arg("status").current_dir(server.directory()));
+        let mut command = twinlock();
+        command.arg("status").current_dir(server.directory());
         command.args(["alice", "--json", "--address", &server.address]).args(arguments);
         if let Some(token) = token {
             command.env("TWINLOCK_TOKEN", token);

@@ -78,8 +78,7 @@ fn smoke_test(server: &Server, arguments: &[&str]) -> (Option<i32>, Value) {
 }
 
 fn client(server: &Server, name: &str) -> Command {
-    let mut command = Command::new(twinlock_tests::binary());
-    twinlock_tests::unconfigure(&mut command);
+    let mut command = twinlock_tests::twinlock();
     command.args([name, "--address", &server.address]);
     command
 }

@@ -1,7 +1,6 @@
 //! TLS, with a certificate that was made for the test.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use twinlock_proto::v1::two_step_service_client::TwoStepServiceClient;
-use twinlock_tests::{Options, Server, User, binary, finish, unconfigure};
+use twinlock_tests::{Options, Server, User, finish, twinlock};
 
 fn start() -> (Server, TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -57,8 +56,8 @@ async fn who_trusts_the_certificate_is_served_and_nobody_else() {
 async fn the_commands_take_an_authority() {
     let (server, directory) = start();
     let status = |address: &str, authority: Option<&Path>| {
-        let mut command = Command::new(binary());
-        unconfigure(command.args(["status", "alice", "--json", "--address", address]));
+        let mut command = twinlock();
+        command.args(["status", "alice", "--json", "--address", address]);
         command.args(authority.into_iter().flat_map(|path| [Path::new("--tls-ca"), path]));
         finish(&mut command)
     };
@@ -102,8 +101,8 @@ fn a_key_that_is_missing_or_of_another_certificate_is_named() {
     let certificate = directory.path().join("cert.pem");
     let missing = directory.path().join("none.pem");
     for key in [&missing, &certificate, &other.path().join("key.pem")] {
-        let mut command = Command::new(binary());
-        unconfigure(command.arg("serve").current_dir(server.directory()));
+        let mut command = twinlock();
+        command.arg("serve").current_dir(server.directory());
         command.args(["--set", &format!("server.tls_cert={}", certificate.display())]);
         command.args(["--set", &format!("server.tls_key={}", key.display())]);
         command.args(["--listen", "127.0.0.1:0", "--set", "telemetry.listen=127.0.0.1:0"]);

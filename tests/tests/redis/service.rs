@@ -54,7 +54,7 @@ async fn a_store_that_was_never_initialized_is_not_served() {
     let redis = Server::start(Program::Valkey, &[]);
     let directory = tempfile::tempdir().expect("a directory");
     let serve = || {
-        let mut command = std::process::Command::new(twinlock_tests::binary());
+        let mut command = twinlock_tests::twinlock();
         command.arg("serve").current_dir(directory.path());
         command.args([
             "--set",

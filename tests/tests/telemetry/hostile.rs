@@ -3,13 +3,12 @@
 use super::{Page, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 use twinlock_core::Reason;
 use twinlock_proto::code_name;
 use twinlock_tests::http::{Http, encode};
 use twinlock_tests::raw::Raw;
-use twinlock_tests::{Client, Server, User, binary, calm_step, finish, unconfigure};
+use twinlock_tests::{Client, Server, User, calm_step, finish, twinlock};
 
 const USERS: [&str; 3] = ["canary.ann@example.com", "canary\u{e4}/{\"}", "CANARY ben"];
 const ADMINISTRATOR: &str = "canary-administrator";
@@ -32,9 +31,7 @@ async fn a_whole_life_leaves_no_name_in_the_metrics() {
     let answer = rest.json("DELETE", &path, &by, &body).await.expect("an answer");
     assert_eq!(answer.status, 204, "{answer:?}");
     let erase = ["erase", USERS[2], "--yes", "--address", &server.address];
-    let mut command = Command::new(binary());
-    unconfigure(command.args(erase));
-    let (status, _, errors) = finish(&mut command);
+    let (status, _, errors) = finish(twinlock().args(erase));
     assert_eq!(status, Some(0), "{errors}");
 
     let page = Page::of(&server);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tonic::Request;
 use twinlock_proto::v1::two_step_service_client::TwoStepServiceClient;
 use twinlock_proto::v1::{EvaluateLoginRequest, LoginChannel};
-use twinlock_tests::{binary, unconfigure};
+use twinlock_tests::twinlock;
 
 /// A server that logs JSON, and a line about each login.
 struct Talking {
@@ -22,19 +22,19 @@ struct Talking {
 impl Talking {
     fn start(settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let twinlock = |arguments: &[&str]| {
-            let mut command = Command::new(binary());
-            unconfigure(command.current_dir(directory.path()).args(arguments));
+        let there = |arguments: &[&str]| {
+            let mut command = twinlock();
+            command.current_dir(directory.path()).args(arguments);
             command
         };
-        let made = twinlock(&["init", "--new-dataset"]).output().expect("init runs");
+        let made = there(&["init", "--new-dataset"]).output().expect("init runs");
         assert!(made.status.success());
         let fixed =
             ["telemetry.log_format=json", "telemetry.listen=127.0.0.1:0", "login.mode=legacy"];
         let all = fixed.iter().chain(settings).flat_map(|setting| ["--set", setting]);
         let arguments: Vec<&str> =
             ["serve", "--listen", "127.0.0.1:0"].into_iter().chain(all).collect();
-        let mut serve = twinlock(&arguments).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut serve = there(&arguments).stderr(Stdio::piped()).spawn().expect("it starts");
         let log = BufReader::new(serve.stderr.take().expect("a pipe"));
         let mut talking = Self { serve, log, address: String::new(), _directory: directory };
         let serving = talking.line("serving");

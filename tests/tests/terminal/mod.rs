@@ -5,16 +5,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use twinlock_tests::{binary, unconfigure};
+use twinlock_tests::{binary, twinlock, unconfigure};
 
 /// How long to wait for what a command says next.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A command of `twinlock` that nothing around the tests configures.
 pub fn bare(name: &str) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = twinlock();
     command.arg(name);
-    unconfigure(&mut command);
     command
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use twinlock_tests::{Options, Server, binary, finish, unconfigure};
+use twinlock_tests::{Options, Server, binary, finish, twinlock, unconfigure};
 
 const PAGE: &str = include_str!("../../../docs/callers.md");
 
@@ -19,7 +19,7 @@ fn shell(directory: &Path, commands: &str) -> String {
     let path = std::env::var("PATH").expect("a path");
     let built = binary();
     let mut command = Command::new("bash");
-    command.args(["-euc", commands]).current_dir(directory);
+    unconfigure(command.args(["-euc", commands]).current_dir(directory));
     command.env("PATH", format!("{}:{path}", built.parent().expect("a directory").display()));
     let (status, output, errors) = finish(&mut command);
     assert_eq!(status, Some(0), "{commands}\n{output}\n{errors}");
@@ -44,10 +44,9 @@ async fn the_commands_for_certificates_make_ones_that_work() {
     assert!(output.contains("\"enrolled\":false"), "{output}");
     // Without the certificate neither does.
     let without = calls.replace(" --tls-cert web.crt --tls-key web.key", "");
-    let mut command = Command::new(binary());
+    let mut command = twinlock();
     let first = without.lines().next().expect("a command");
     command.args(first.split_whitespace().skip(1)).current_dir(directory.path());
-    unconfigure(&mut command);
     assert_eq!(finish(&mut command).0, Some(3));
 }
 

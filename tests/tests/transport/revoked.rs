@@ -104,7 +104,7 @@ async fn a_watch_ends_with_its_callers_right_to_it() {
 async fn a_new_token_works_and_replaces_the_old_one_without_a_gap() {
     let server = Server::start(Options::default().file(&shop()));
     let new = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(twinlock_tests::binary());
+        let mut command = twinlock_tests::twinlock();
         command.current_dir(server.directory()).args(["token", "new"]).args(arguments);
         finish(&mut command)
     };
