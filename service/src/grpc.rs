@@ -55,8 +55,11 @@ impl Context {
     }
 }
 
+/// The service of logins.
+pub type TwoStepService = Guarded<TwoStepServiceServer<TwoStep>>;
+
 /// `TwoStepService`, for callers with the role `product`.
-pub fn two_step(context: Context) -> Guarded<TwoStepServiceServer<TwoStep>> {
+pub fn two_step(context: Context) -> TwoStepService {
     let service = TwoStepServiceServer::new(TwoStep(context.clone()));
     let service = service.max_decoding_message_size(MAX_MESSAGE_BYTES);
     Guarded::new(service, Role::Product, context)

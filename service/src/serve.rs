@@ -19,7 +19,11 @@ use crate::telemetry::{self, Metrics, Sent};
 use crate::{grpc, keyring, policy, rest};
 use anyhow::{Context as _, Result};
 use certificate::Files;
+use connection::Patient;
 use front::Front;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
 use renewal::{Refused, Renewal};
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -27,11 +31,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::Stream;
 use tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use twinlock_engine::Engine;
@@ -113,14 +119,11 @@ pub async fn serve(
         // The sender is dropped, never used: that is the signal.
         let _ = stopped.changed().await;
     };
-    let serving = server().serve_with_incoming_shutdown(front, connections, stop_accepting);
-    let serving = tokio::spawn(serving);
-    let serving = async move { serving.await?.context("the server ended") };
+    let mut serving = tokio::spawn(answer(front, connections, stop_accepting));
     greet(config, &address, &probes, is_first_try);
 
-    tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended,
+        ended = &mut serving => return ended.context("the server ended"),
         () = stop.told() => {}
     }
     tracing::info!("stopping: no new calls, those under way are finished");
@@ -174,13 +177,42 @@ impl Stop {
     }
 }
 
-fn server() -> Server {
-    Server::builder()
-        .accept_http1(true)
+/// Answers the calls of all connections until it is to stop, and then those that are under way.
+async fn answer(
+    front: Front<grpc::TwoStepService>,
+    mut connections: ReceiverStream<Patient<Stream>>,
+    stop_accepting: impl Future<Output = ()>,
+) {
+    let http = http();
+    let draining = GracefulShutdown::new();
+    tokio::pin!(stop_accepting);
+    loop {
+        let connection = tokio::select! {
+            connection = connections.next() => connection,
+            () = &mut stop_accepting => break,
+        };
+        let Some(connection) = connection else { break };
+        let facing = front.facing(connection.io().peer());
+        let serving = http.serve_connection(TokioIo::new(connection), facing).into_owned();
+        tokio::spawn(draining.watch(serving));
+    }
+    // Nobody may connect and then wait for an answer until the last call has ended.
+    drop(connections);
+    draining.shutdown().await;
+}
+
+/// HTTP/2 and HTTP/1, whichever a client begins with.
+fn http() -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    // With a timer, the head of a request may take no longer than half a minute.
+    http.http1().timer(TokioTimer::new());
+    http.http2()
+        .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_max_header_list_size(grpc::MAX_METADATA_BYTES)
-        .http2_keepalive_interval(Some(connection::PING_INTERVAL))
-        .http2_keepalive_timeout(Some(connection::PING_TIMEOUT))
+        .max_header_list_size(grpc::MAX_METADATA_BYTES)
+        .keep_alive_interval(connection::PING_INTERVAL)
+        .keep_alive_timeout(connection::PING_TIMEOUT);
+    http
 }
 
 /// What an operator should mend although the server can be used.

@@ -33,8 +33,8 @@ pub struct Guarded<S> {
 pub(super) struct Admitted {
     pub(super) caller: Arc<Caller>,
     pub(super) role: Role,
-    /// It runs from the arrival of the call's head, as tonic's own does: were the time that the rest
-    /// takes to arrive left out, tonic's would come first.
+    /// It runs from the arrival of the call's head: were the time that the rest takes to arrive left out, the
+    /// client's own would come first.
     pub(super) deadline: Deadline,
 }
 
@@ -115,8 +115,8 @@ impl<F: Future<Output = Answer>> Future for Guarding<F> {
 
 /// How long the call may take: what the client gives it, within what the server allows.
 ///
-/// tonic ends a call at the client's own deadline with CANCELLED, which tells nobody anything. So ours
-/// comes a little before it, with the reason.
+/// A client that gives a call up at its own deadline is told nothing. So ours comes a little before it, with the
+/// reason.
 fn time_left(headers: &HeaderMap, most: Duration) -> Duration {
     let given = headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
     let given = given.map(|given| given - (given / 10).min(Duration::from_millis(20)));

@@ -7,26 +7,30 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
-use tonic::body::Body;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body that fails where it does not arrive in time.
 ///
 /// A call's own deadline counts once its request is complete. Nearly all requests are as soon as they are asked for, so
 /// the timer is set for the others alone.
-pub struct Arriving {
-    body: Body,
+pub struct Arriving<B> {
+    body: B,
     limit: Duration,
     end: Option<Pin<Box<Sleep>>>,
 }
 
-impl Arriving {
+impl<B> Arriving<B> {
     /// It may take so long from when it is first waited for.
-    pub fn new(body: Body, limit: Duration) -> Self {
+    pub fn new(body: B, limit: Duration) -> Self {
         Self { body, limit, end: None }
     }
 }
 
-impl http_body::Body for Arriving {
+impl<B> http_body::Body for Arriving<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -36,7 +40,7 @@ impl http_body::Body for Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let arrived = Pin::new(&mut self.body).poll_frame(context);
         if arrived.is_ready() {
-            return arrived;
+            return arrived.map_err(|error| Status::from_error(error.into()));
         }
         let limit = self.limit;
         let end = self.end.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -61,11 +65,12 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio::time::Instant;
     use tokio_stream::wrappers::ReceiverStream;
+    use tonic::body::Body;
 
     const LIMIT: Duration = Duration::from_secs(6);
 
     /// Sends a byte a second; the body ends after so many.
-    fn dawdling(bytes: usize) -> Arriving {
+    fn dawdling(bytes: usize) -> Arriving<Body> {
         let (send, frames) = mpsc::channel(1);
         tokio::spawn(async move {
             for _ in 0..bytes {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::transport::server::Connected;
 
 /// How long a client may take for the handshake of TLS, and after it to begin, which is to send as many
 /// bytes as HTTP/2 does at the least, and as a call over HTTP/1 does. A client that means to call does so
@@ -50,6 +49,11 @@ impl<IO> Patient<IO> {
         };
         let end = Box::pin(sleep_until(heard + TO_BEGIN));
         Self { io, bytes: 0, heard, end, stopping: Some(Box::pin(stopping)) }
+    }
+
+    /// The connection itself.
+    pub fn io(&self) -> &IO {
+        &self.io
     }
 
     fn is_unwanted(&mut self, context: &mut Context<'_>) -> bool {
@@ -134,14 +138,6 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(context)
-    }
-}
-
-impl<IO: Connected> Connected for Patient<IO> {
-    type ConnectInfo = IO::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.connect_info()
     }
 }
 

@@ -4,10 +4,11 @@
 //! so they go around it.
 
 use super::arriving::Arriving;
+use crate::callers::Peer;
 use futures_util::future::Either;
 use http::{Request, Response};
+use hyper::body::Incoming;
 use std::convert::Infallible;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -22,33 +23,47 @@ pub struct Front<S> {
     to_arrive: Duration,
 }
 
+/// What answers the requests of one connection.
+pub struct Facing<S> {
+    front: Front<S>,
+    peer: Peer,
+}
+
 impl<S> Front<S> {
     /// A request may take so long to arrive.
     pub fn new(service: S, others: Routes, to_arrive: Duration) -> Self {
         Self { service, others: others.prepare(), to_arrive }
     }
+
+    /// The same for one connection: each of its requests has the peer among its extensions.
+    pub fn facing(&self, peer: Peer) -> Facing<S>
+    where
+        S: Clone,
+    {
+        Facing { front: self.clone(), peer }
+    }
 }
 
-impl<S> Service<Request<Body>> for Front<S>
+impl<S> hyper::service::Service<Request<Incoming>> for Facing<S>
 where
-    S: Service<Request<Arriving>, Response = Response<Body>, Error = Infallible> + NamedService,
+    S: Service<Request<Arriving<Incoming>>, Response = Response<Body>, Error = Infallible>
+        + NamedService
+        + Clone,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, <Routes as Service<Request<Arriving>>>::Future>;
+    type Future = Either<S::Future, <Routes as Service<Request<Arriving<Incoming>>>>::Future>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Neither has anything to wait for: what is too much is refused by the engine.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let request = request.map(|body| Arriving::new(body, self.to_arrive));
-        let service = request.uri().path().strip_prefix('/').and_then(|it| it.split_once('/'));
-        if service.is_some_and(|(name, _)| name == S::NAME) {
-            Either::Left(self.service.call(request))
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Front { service, others, to_arrive } = &self.front;
+        let mut request = request.map(|body| Arriving::new(body, *to_arrive));
+        request.extensions_mut().insert(self.peer.clone());
+        let name = request.uri().path().strip_prefix('/').and_then(|it| it.split_once('/'));
+        // Neither has to become ready first: what is too much is refused by the engine.
+        if name.is_some_and(|(name, _)| name == S::NAME) {
+            Either::Left(service.clone().call(request))
         } else {
-            Either::Right(self.others.call(request))
+            Either::Right(others.clone().call(request))
         }
     }
 }

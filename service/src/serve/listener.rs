@@ -67,7 +67,7 @@ impl Listener {
         self,
         tls: Option<Arc<Tls>>,
         stopped: watch::Receiver<()>,
-    ) -> ReceiverStream<io::Result<Patient<Stream>>> {
+    ) -> ReceiverStream<Patient<Stream>> {
         let (ready, connections) = mpsc::channel(WAITING);
         tokio::spawn(accept(self, tls, ready, stopped));
         ReceiverStream::new(connections)
@@ -94,7 +94,7 @@ enum Accepted {
 async fn accept(
     listener: Listener,
     tls: Option<Arc<Tls>>,
-    ready: mpsc::Sender<io::Result<Patient<Stream>>>,
+    ready: mpsc::Sender<Patient<Stream>>,
     stopped: watch::Receiver<()>,
 ) {
     let failures = Seldom::default();
@@ -122,7 +122,7 @@ async fn accept(
                 continue;
             }
         };
-        if ready.send(Ok(Patient::new(stream, stopped.clone()))).await.is_err() {
+        if ready.send(Patient::new(stream, stopped.clone())).await.is_err() {
             return;
         }
     }
@@ -132,7 +132,7 @@ async fn shake(
     tls: Arc<Tls>,
     stream: TcpStream,
     peer: SocketAddr,
-    ready: mpsc::Sender<io::Result<Patient<Stream>>>,
+    ready: mpsc::Sender<Patient<Stream>>,
     stopped: watch::Receiver<()>,
 ) {
     let shaken = tokio::select! {
@@ -141,7 +141,7 @@ async fn shake(
     };
     if let Some((stream, names)) = shaken {
         let stream = Stream::tls(stream, Peer::over_tcp(peer, names));
-        let _ = ready.send(Ok(Patient::new(stream, stopped))).await;
+        let _ = ready.send(Patient::new(stream, stopped)).await;
     }
 }
 

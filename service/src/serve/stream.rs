@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 
 /// A connection whose peer is known as far as that goes: over TLS, after the handshake.
 pub struct Stream {
@@ -34,13 +33,9 @@ impl Stream {
         let user = io.peer_cred().ok().map(|credentials| credentials.uid());
         Self { io: Io::Unix(io), peer: Peer::over_unix(user) }
     }
-}
 
-/// tonic puts it among the extensions of every request.
-impl Connected for Stream {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
+    /// Who is at its other end.
+    pub fn peer(&self) -> Peer {
         self.peer.clone()
     }
 }

@@ -42,7 +42,7 @@ pub async fn start(
 /// Over HTTP/1 alone, which is what probes and scrapers speak.
 async fn serve(listener: Listener, app: Router) {
     let (_never_stopped, stopped) = watch::channel(());
-    let mut connections = listener.connections(None, stopped).filter_map(Result::ok);
+    let mut connections = listener.connections(None, stopped);
     while let Some(connection) = connections.next().await {
         let app = TowerToHyperService::new(app.clone());
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), app));
