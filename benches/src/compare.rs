@@ -17,7 +17,7 @@ pub struct Length {
     one: Duration,
     /// How many rounds of turns count, after one that does not.
     rounds: usize,
-    /// How many users can verify.
+    /// How many users can verify, and of how many more is kept.
     users: usize,
     /// How often a server is started to see what that takes.
     pub starts: usize,
@@ -29,7 +29,7 @@ impl Length {
         many: Duration::from_millis(1_500),
         one: Duration::from_millis(800),
         rounds: 9,
-        users: 400_000,
+        users: 300_000,
         starts: 7,
     };
     /// Under 2.
@@ -37,7 +37,7 @@ impl Length {
         many: Duration::from_millis(300),
         one: Duration::from_millis(100),
         rounds: 7,
-        users: 200_000,
+        users: 150_000,
         starts: 3,
     };
 }
@@ -63,25 +63,29 @@ struct HeldTo {
 /// Measures the rows whose names contain a text, and prints the tables; whether all answers were the
 /// expected ones.
 pub async fn compare(length: Length, only: &str) -> Result<bool> {
-    let field = Field::enter(length.users).await?;
+    let field = Field::enter(length.users, length.users).await?;
     let rows: Vec<Row> = rows().into_iter().filter(|row| row.name().contains(only)).collect();
     let measured = |row: &Row| Measured { name: row.name(), slices: Vec::new() };
     let mut many: Vec<_> = rows.iter().map(measured).collect();
-    let mut one: Vec<_> = rows.iter().filter(|row| row.alone).map(measured).collect();
+    let mut one: Vec<_> = rows.iter().map(measured).collect();
     for round in 0..=length.rounds {
         // In the first round memory, files and branch predictors still warm up.
         let counts = round > 0;
-        for (row, measured) in rows.iter().zip(&mut many) {
+        for at in turns(round, rows.len()) {
+            let row = &rows[at];
+            field.rested(&row.server).await?;
             let slice = field.load(&row.server, row.work, Callers::MANY, length.many).await?;
-            measured.slices.extend(counts.then_some(slice));
+            many[at].slices.extend(counts.then_some(slice));
         }
-        for (row, measured) in rows.iter().filter(|row| row.alone).zip(&mut one) {
+        for at in turns(round, rows.len()).filter(|at| rows[*at].alone) {
+            let row = &rows[at];
             let slice = field.load(&row.server, row.work, Callers::ONE, length.one).await?;
-            measured.slices.extend(counts.then_some(slice));
+            one[at].slices.extend(counts.then_some(slice));
         }
         eprint!("\rround {round} of {} ", length.rounds);
     }
     eprintln!();
+    one.retain(|it| !it.slices.is_empty());
     let in_flight = Callers::MANY.connections * Callers::MANY.each;
     let connections = Callers::MANY.connections;
     println!("\n{in_flight} calls in flight on {connections} connections (closed loop):\n");
@@ -91,6 +95,11 @@ pub async fn compare(length: Length, only: &str) -> Result<bool> {
     println!("\nBeside the floors, {in_flight} in flight, round by round:\n");
     table::print_budgets(&budgets(&rows, &many));
     Ok(many.iter().chain(&one).all(Measured::is_as_expected))
+}
+
+/// Whose turn it is, one after the other. Every second round goes backwards: who comes after a rest pays for it.
+fn turns(round: usize, rows: usize) -> impl Iterator<Item = usize> {
+    (0..rows).map(move |at| if round.is_multiple_of(2) { at } else { rows - 1 - at })
 }
 
 fn budgets<'a>(rows: &[Row], measured: &'a [Measured]) -> Vec<Budget<'a>> {

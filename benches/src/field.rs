@@ -65,8 +65,8 @@ impl Callers {
 }
 
 impl Field {
-    /// Starts all servers; so many users can verify.
-    pub async fn enter(users: usize) -> Result<Self> {
+    /// Starts all servers; so many users can verify, and of so many more is kept.
+    pub async fn enter(fresh: usize, active: usize) -> Result<Self> {
         let directory = tempfile::tempdir_in(std::env::current_dir()?)?;
         let redis = Server::redis().await?;
         let data = directory.path().join("twinlock");
@@ -74,13 +74,13 @@ impl Field {
         for (name, store) in
             [(OVER_REDIS, Store::Redis(redis.port)), (EMBEDDED, Store::Embedded(&data))]
         {
-            let people = Arc::new(People::new(users));
+            let people = Arc::new(People::new(fresh, active));
             enroll(store, &people).await?;
             let server = Server::twinlock(store, SETTINGS).await?;
             let uses_redis = matches!(store, Store::Redis(_));
             contenders.push(Contender::new(name.into(), server, uses_redis, people).await?);
         }
-        let anybody = Arc::new(People::new(users));
+        let anybody = Arc::new(People::new(fresh, active));
         for kind in FLOORS {
             for runtime in RUNTIMES {
                 let place = directory.path().join(format!("{kind} {runtime}"));
@@ -99,7 +99,7 @@ impl Field {
         let directory = tempfile::tempdir_in(std::env::current_dir()?)?;
         let redis = Server::redis().await?;
         let store = Store::Redis(redis.port);
-        let people = Arc::new(People::new(users));
+        let people = Arc::new(People::new(users, 0));
         enroll(store, &people).await?;
         let server = Server::twinlock(store, SETTINGS).await?;
         let grpc = Contender::new(OVER_REDIS.into(), server, true, people.clone()).await?;
@@ -109,7 +109,7 @@ impl Field {
         // Each has a database of its own in the same Redis; Twinlock has the first.
         for (database, peer) in (1..).zip(peers) {
             let url = format!("redis://127.0.0.1:{}/{database}", redis.port);
-            let people = Arc::new(People::new(users_of_peers));
+            let people = Arc::new(People::new(users_of_peers, 0));
             peers::enroll(&url, &people).await?;
             let server = Server::peer((peer.command)(), &url).await?;
             contenders.push(Contender::as_json(peer.name, server, people));
@@ -123,7 +123,7 @@ impl Field {
         let redis = Server::redis().await?;
         let data = directory.path().join("twinlock");
         let (store, file) = (Store::Redis(redis.port), Store::Embedded(&data));
-        let people = [users, users].map(|users| Arc::new(People::new(users)));
+        let people = [users, users].map(|users| Arc::new(People::new(users, users)));
         enroll(store, &people[0]).await?;
         enroll(file, &people[1]).await?;
         let server = Server::twinlock(file, SETTINGS).await?;
@@ -148,6 +148,12 @@ impl Field {
         let name = OVER_REDIS_WITH_TLS.into();
         contenders.push(Contender { name, server, uses_redis: true, edges, people });
         Ok(Self { redis, contenders, _directory: directory })
+    }
+
+    /// Waits until enough of its users have a code that was not used yet.
+    pub async fn rested(&self, name: &str) -> Result<()> {
+        self.contender(name)?.people.rested().await;
+        Ok(())
     }
 
     /// Loads one of them for a while.

@@ -26,7 +26,7 @@ pub async fn footprint(starts: usize) -> Result<()> {
     for (name, store) in
         [("Redis", Store::Redis(redis.port)), ("embedded", Store::Embedded(directory.path()))]
     {
-        enroll(store, &People::new(1_000)).await?;
+        enroll(store, &People::new(1_000, 0)).await?;
         let (mut idle, mut connected, mut took) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..starts {
             let server = Server::twinlock(store, &[]).await?;

@@ -31,7 +31,7 @@ const USERS: usize = 800_000;
 
 /// Measures, and prints the tables; whether all answers were the expected ones.
 pub async fn open() -> Result<bool> {
-    let field = Field::enter(USERS).await?;
+    let field = Field::enter(USERS, 0).await?;
     let mut as_expected = true;
     for (server, kind) in [(OVER_REDIS, TWO_SCRIPTS), (EMBEDDED, REDB)] {
         let callers = half_of_what_it_can(&field, server, Work::Verify).await?;
@@ -66,7 +66,7 @@ pub async fn open() -> Result<bool> {
 /// Loads each store's server whose name contains the text for twenty minutes, of which the second ten count, while
 /// connections come and go, and prints how it goes.
 pub async fn soak(only: &str) -> Result<bool> {
-    let field = Field::enter(USERS).await?;
+    let field = Field::enter(0, USERS).await?;
     let mut as_expected = true;
     for server in [OVER_REDIS, EMBEDDED].into_iter().filter(|server| server.contains(only)) {
         let callers = half_of_what_it_can(&field, server, Work::Day).await?;

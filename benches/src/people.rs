@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::sleep;
 use twinlock_core::backoff::Counter;
 use twinlock_core::record::{Authenticator, Elevation, Method, Record as Content, Recovery};
 use twinlock_core::totp::{self, Parameters, Secret, Step};
@@ -40,6 +41,7 @@ pub struct People {
     blocked: Group,
     to_refuse: Group,
     fresh: Group,
+    active: Group,
     all: Group,
     /// The last step that each user's code was used of.
     spent: Vec<AtomicU64>,
@@ -62,16 +64,19 @@ impl Group {
 }
 
 impl People {
-    /// So many users who can verify, and fewer of those who cannot.
-    pub fn new(fresh: usize) -> Self {
-        let few = FEW.min(fresh / 10);
-        let others = 2 * few + fresh / 2;
-        let all = others + fresh;
+    /// So many users who can verify, so many of whom more is kept, and fewer of those who cannot.
+    pub fn new(fresh: usize, active: usize) -> Self {
+        let able = fresh + active;
+        let few = FEW.min(able / 10);
+        let others = 2 * few + able / 2;
+        let active = others + fresh;
+        let all = others + able;
         Self {
             elevated: Group::new(0..few),
             blocked: Group::new(few..2 * few),
             to_refuse: Group::new(2 * few..others),
-            fresh: Group::new(others..all),
+            fresh: Group::new(others..active),
+            active: Group::new(active..all),
             all: Group::new(0..all),
             spent: (0..all).map(|_| AtomicU64::new(0)).collect(),
             newcomers: AtomicUsize::new(0),
@@ -80,11 +85,21 @@ impl People {
 
     /// Somebody with a right code that was not used yet; none where all have used theirs.
     pub fn fresh(&self) -> Option<(String, String)> {
+        self.able(&self.fresh)
+    }
+
+    /// The same, of those who are elevated and whose answers are kept: their records grow, and would make a call
+    /// of another kind cost more the longer all takes.
+    pub fn active(&self) -> Option<(String, String)> {
+        self.able(&self.active)
+    }
+
+    fn able(&self, group: &Group) -> Option<(String, String)> {
         let Step(present) = step();
         // The code of the next step is accepted already, so each user can verify twice at first. The one
         // of the step before may be too old when it arrives.
-        (0..SEARCH.min(self.fresh.users.len())).find_map(|_| {
-            let user = self.fresh.next();
+        (0..SEARCH.min(group.users.len())).find_map(|_| {
+            let user = group.next();
             let last = self.spent[user].load(Ordering::Relaxed);
             let step = present.max(last + 1);
             if step > present + 1 {
@@ -97,6 +112,20 @@ impl People {
             let was_used = step == last + 1 && code(&secret, last) == of_step;
             (!was_used).then(|| (name(user), of_step))
         })
+    }
+
+    /// Waits until half of those who can verify have a code that was not used yet.
+    pub async fn rested(&self) {
+        for group in [&self.fresh, &self.active] {
+            if group.users.is_empty() {
+                continue;
+            }
+            let half_a_turn_on = group.next.load(Ordering::Relaxed) + group.users.len() / 2;
+            let user = group.users.start + half_a_turn_on % group.users.len();
+            while self.spent[user].load(Ordering::Relaxed) > step().0 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 
     /// Somebody with a wrong code, which is looked at.

@@ -82,7 +82,7 @@ impl Sized {
             Some(redis) => used_by_redis(redis.port).await?,
             None => 0,
         };
-        let people = Arc::new(People::new(users * 2 / 3));
+        let people = Arc::new(People::new(users * 2 / 3, 0));
         let begun = Instant::now();
         enroll(store, &people).await?;
         let written = begun.elapsed().as_secs_f64();

@@ -135,7 +135,7 @@ impl Work {
                 caller.call(SET_PASSWORD, &request, None).await?;
             }
             Self::Elevate => {
-                let Some((user_id, code)) = people.fresh() else { return Ok(false) };
+                let Some((user_id, code)) = people.active() else { return Ok(false) };
                 let request = ElevateRequest {
                     user_id,
                     session_id: SESSION.into(),
@@ -155,7 +155,7 @@ async fn day(number: u64, people: &People, caller: &mut Caller) -> Result<bool> 
     // 77 and 200 have no common divisor, so that what is rare does not come all at once.
     let work = match number.wrapping_mul(77) % DAY {
         0..190 => {
-            let Some((user_id, code)) = people.fresh() else { return Ok(false) };
+            let Some((user_id, code)) = people.active() else { return Ok(false) };
             caller.call(EVALUATE_LOGIN, &login(user_id.clone()), None).await?;
             let request = VerifyRequest {
                 // The one browser that this user has: elevations of many would make the record grow for a day.
