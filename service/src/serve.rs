@@ -34,9 +34,7 @@ use std::time::Duration;
 use stream::Stream;
 use tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -180,7 +178,7 @@ impl Stop {
 /// Answers the calls of all connections until it is to stop, and then those that are under way.
 async fn answer(
     front: Front<grpc::TwoStepService>,
-    mut connections: ReceiverStream<Patient<Stream>>,
+    mut connections: mpsc::Receiver<Patient<Stream>>,
     stop_accepting: impl Future<Output = ()>,
 ) {
     let http = http();
@@ -188,7 +186,7 @@ async fn answer(
     tokio::pin!(stop_accepting);
     loop {
         let connection = tokio::select! {
-            connection = connections.next() => connection,
+            connection = connections.recv() => connection,
             () = &mut stop_accepting => break,
         };
         let Some(connection) = connection else { break };

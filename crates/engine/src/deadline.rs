@@ -17,9 +17,13 @@ pub struct Passed;
 impl Deadline {
     /// This long from now.
     pub fn after(wait: Duration) -> Self {
-        let now = Instant::now();
+        Self::of(Instant::now(), wait)
+    }
+
+    /// This long from when the work began.
+    pub fn of(begun: Instant, wait: Duration) -> Self {
         // An absurd wait is a year: far enough for every caller, and it cannot overflow.
-        Self(now.checked_add(wait).unwrap_or(now + Duration::from_secs(365 * 24 * 3600)))
+        Self(begun.checked_add(wait).unwrap_or(begun + Duration::from_secs(365 * 24 * 3600)))
     }
 
     /// How long is left; zero where it has passed.

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -43,7 +44,7 @@ impl<S> Guarded<S> {
         Self { service, role, context }
     }
 
-    fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Status> {
+    fn admit<B>(&self, request: &Request<B>, begun: Instant) -> Result<Admitted, Status> {
         let (headers, role) = (request.headers(), self.role);
         // A page in a browser may send this type to another site with permission alone, which it never
         // gets; what needs no permission must not pass for a call.
@@ -54,7 +55,7 @@ impl<S> Guarded<S> {
         let peer = request.extensions().get::<Peer>();
         let caller = self.context.callers.authenticate(headers, peer, role);
         let caller = caller.map_err(status::from_stranger)?;
-        let deadline = Deadline::after(time_left(headers, self.context.deadline));
+        let deadline = Deadline::of(begun, time_left(headers, self.context.deadline));
         Ok(Admitted { caller, role, deadline })
     }
 }
@@ -80,7 +81,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let pending = self.context.calls.begin(Transport::Grpc, method, request.headers());
-        let work = pending.work(|| match self.admit(&request) {
+        let work = pending.work(|| match self.admit(&request, pending.begun()) {
             Ok(admitted) => {
                 request.extensions_mut().insert(admitted);
                 Either::Left(self.service.call(request))

@@ -8,6 +8,7 @@ use crate::callers::Peer;
 use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::time::Duration;
 use tonic::body::Body;
@@ -25,7 +26,10 @@ pub struct Front<S> {
 
 /// What answers the requests of one connection.
 pub struct Facing<S> {
-    front: Front<S>,
+    /// Borrowed for as long as a call takes to begin: a copy for each would cost more.
+    service: RefCell<S>,
+    others: Routes,
+    to_arrive: Duration,
     peer: Peer,
 }
 
@@ -40,30 +44,29 @@ impl<S> Front<S> {
     where
         S: Clone,
     {
-        Facing { front: self.clone(), peer }
+        let Self { service, others, to_arrive } = self.clone();
+        Facing { service: RefCell::new(service), others, to_arrive, peer }
     }
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Facing<S>
 where
     S: Service<Request<Arriving<Incoming>>, Response = Response<Body>, Error = Infallible>
-        + NamedService
-        + Clone,
+        + NamedService,
 {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Either<S::Future, <Routes as Service<Request<Arriving<Incoming>>>>::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Front { service, others, to_arrive } = &self.front;
-        let mut request = request.map(|body| Arriving::new(body, *to_arrive));
+        let mut request = request.map(|body| Arriving::new(body, self.to_arrive));
         request.extensions_mut().insert(self.peer.clone());
         let name = request.uri().path().strip_prefix('/').and_then(|it| it.split_once('/'));
         // Neither has to become ready first: what is too much is refused by the engine.
         if name.is_some_and(|(name, _)| name == S::NAME) {
-            Either::Left(service.clone().call(request))
+            Either::Left(self.service.borrow_mut().call(request))
         } else {
-            Either::Right(others.clone().call(request))
+            Either::Right(self.others.clone().call(request))
         }
     }
 }

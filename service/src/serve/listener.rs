@@ -16,7 +16,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
-use tokio_stream::wrappers::ReceiverStream;
 use twinlock_engine::events::Seldom;
 
 /// How long to leave the clients waiting after a failure to accept one. There are no more file
@@ -60,17 +59,17 @@ impl Listener {
         }
     }
 
-    /// The connections that come in, each with the patience that it is owed. It goes on until the stream
+    /// The connections that come in, each with the patience that it is owed. It goes on until the receiver
     /// is dropped, which closes the address and ends the handshakes that are under way; when the sender of
     /// `stopped` is dropped, there is no patience left for connections that have not begun.
     pub fn connections(
         self,
         tls: Option<Arc<Tls>>,
         stopped: watch::Receiver<()>,
-    ) -> ReceiverStream<Patient<Stream>> {
+    ) -> mpsc::Receiver<Patient<Stream>> {
         let (ready, connections) = mpsc::channel(WAITING);
         tokio::spawn(accept(self, tls, ready, stopped));
-        ReceiverStream::new(connections)
+        connections
     }
 
     async fn accept(&self) -> io::Result<Accepted> {

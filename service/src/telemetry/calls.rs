@@ -173,6 +173,11 @@ impl Default for Calls {
 }
 
 impl Pending {
+    /// When the call began.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// Begins the call's work, which its trace is to tell of.
     pub fn work<F: Future>(&self, begin: impl FnOnce() -> F) -> Traced<F> {
         self.trace.work(begin)

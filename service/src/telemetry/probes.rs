@@ -14,7 +14,6 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio_stream::StreamExt as _;
 use twinlock_engine::Engine;
 use twinlock_engine::deadline::Deadline;
 
@@ -43,7 +42,7 @@ pub async fn start(
 async fn serve(listener: Listener, app: Router) {
     let (_never_stopped, stopped) = watch::channel(());
     let mut connections = listener.connections(None, stopped);
-    while let Some(connection) = connections.next().await {
+    while let Some(connection) = connections.recv().await {
         let app = TowerToHyperService::new(app.clone());
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), app));
     }

@@ -22,6 +22,8 @@ pub(super) async fn run(
     mut finish: oneshot::Receiver<()>,
     mut sinks: Vec<Box<dyn Sink>>,
 ) {
+    // Of a shared log, its follower shows the events to watchers.
+    let shows = hub.shared.is_none();
     let mut batch = Vec::with_capacity(BATCH);
     let mut is_finishing = false;
     loop {
@@ -45,14 +47,13 @@ pub(super) async fn run(
         let mut shown = Vec::new();
         for (what, id) in batch.drain(..).zip(ids) {
             log(&what, Some(id));
-            // Of a shared log, its follower shows the events to watchers.
-            if hub.shared.is_none() || !sinks.is_empty() {
+            if shows || !sinks.is_empty() {
                 let event = Arc::new(Event { id, what });
                 sinks.iter_mut().for_each(|sink| sink.take(&event));
-                shown.push(event);
+                shown.extend(shows.then_some(event));
             }
         }
-        if hub.shared.is_none() {
+        if shows {
             hub.show(shown);
         } else if taken < BATCH && !is_finishing {
             tokio::time::sleep(GATHERED_FOR).await;
