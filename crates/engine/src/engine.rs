@@ -461,17 +461,16 @@ impl Engine {
         credential: Credential,
         settle: impl Fn(twinlock_core::Record, Timestamp, Attempt<'_>) -> Decision<Proven>,
     ) -> Result<Proven, Error> {
-        let session = session.map(SessionId::as_str).unwrap_or_default();
-        let (kind, proof) = match &credential {
-            Credential::Totp(code) => (&b"totp"[..], code.expose()),
-            Credential::RecoveryKey(key) => (&b"recovery key"[..], key.expose()),
-        };
-        let asked = on.asked(
-            call,
-            method,
-            Some(Factor::Second),
-            &[session.as_bytes(), kind, proof.as_bytes()],
-        );
+        // A proof is written out to know a repeat by it, and else never.
+        let asked = call.request_id.as_ref().map(|id| {
+            let session = session.map(SessionId::as_str).unwrap_or_default();
+            let (kind, proof) = match &credential {
+                Credential::Totp(code) => (&b"totp"[..], code.expose()),
+                Credential::RecoveryKey(key) => (&b"recovery key"[..], key.expose()),
+            };
+            let fields = [session.as_bytes(), kind, proof.as_bytes()];
+            Asked::new(&on.vault, id, method, Some(Factor::Second), &fields)
+        });
         let presented = match credential {
             Credential::Totp(code) => Presented::Totp(code),
             Credential::RecoveryKey(key) => {
