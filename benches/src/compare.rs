@@ -34,10 +34,10 @@ impl Length {
     };
     /// Under 2.
     pub const QUICK: Self = Self {
-        many: Duration::from_millis(300),
-        one: Duration::from_millis(100),
+        many: Duration::from_millis(200),
+        one: Duration::from_millis(60),
         rounds: 7,
-        users: 150_000,
+        users: 100_000,
         starts: 3,
     };
 }
