@@ -161,7 +161,12 @@ impl Record {
 
     /// Writes a record.
     pub fn encode(&self) -> Vec<u8> {
-        wire::encode(self)
+        self.encode_behind(&[])
+    }
+
+    /// Writes a record behind what is to stand before it, which saves whoever adds that a copy.
+    pub fn encode_behind(&self, head: &[u8]) -> Vec<u8> {
+        wire::encode(head, self)
     }
 
     /// Whether anything is known of the user: more than that requests were answered.

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::reseal::Progress;
 use crate::seal::{Keyring, Named, Purpose, Unreadable, Vault};
 use crate::store::{RecordKey, Store, StoreError};
-use decide::Asked;
+use decide::Fields;
 use keys::{InForce, Keys};
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,8 +214,8 @@ impl Engine {
             // An account name is what a user id is.
             None => AccountName::parse(on.key.user.as_str())?,
         };
-        let fields = [session.as_str().as_bytes(), account.as_str().as_bytes()];
-        let asked = on.asked(call, "Enroll", None, &fields);
+        let asked =
+            on.asked(call, "Enroll", None, |it| it.and(session.as_str()).and(account.as_str()));
         let begun = self
             .decide(call, &on, asked.as_ref(), |record, now| {
                 Ok(enrollment::begin(record, &self.policy, now, &digests, &secret, sealed.clone()))
@@ -241,12 +241,9 @@ impl Engine {
     ) -> Result<Confirmed, Error> {
         let on = self.on(call, user);
         let fresh = on.fresh_recovery_key();
-        let asked = on.asked(
-            call,
-            "ConfirmEnrollment",
-            Some(Factor::Second),
-            &[session.as_str().as_bytes(), code.expose().as_bytes()],
-        );
+        let asked = on.asked(call, "ConfirmEnrollment", Some(Factor::Second), |it| {
+            it.and(session.as_str()).and(code.expose())
+        });
         let session = on.session(session);
         self.decide(call, &on, asked.as_ref(), |record, now| {
             let policy = &self.policy;
@@ -270,7 +267,7 @@ impl Engine {
         session: &SessionId,
     ) -> Result<(), Error> {
         let on = self.on(call, user);
-        let asked = on.asked(call, "Unenroll", None, &[session.as_str().as_bytes()]);
+        let asked = on.asked(call, "Unenroll", None, |it| it.and(session.as_str()));
         let session = on.session(session);
         self.decide(call, &on, asked.as_ref(), |record, now| {
             Ok(enrollment::end(record, &self.policy, now, &session))
@@ -304,9 +301,9 @@ impl Engine {
             self.publish(call, &on.key, None, event);
             return Ok(verdict);
         }
-        let mut fields: Vec<&[u8]> = vec![request.resource.as_bytes()];
-        fields.extend(request.authorities.iter().map(|authority| authority.as_bytes()));
-        let asked = on.asked(call, "EvaluateLogin", None, &fields);
+        let asked = on.asked(call, "EvaluateLogin", None, |it| {
+            request.authorities.iter().fold(it.and(&request.resource), Fields::and)
+        });
         self.decide(call, &on, asked.as_ref(), |record, now| {
             Ok(login::evaluate(record, policy, now, &login))
         })
@@ -347,8 +344,8 @@ impl Engine {
                 return elevated.inspect_err(|it| self.metrics.count_refusal(Factor::Password, it));
             }
             Proof::Asserted(how) => {
-                let fields = [session.as_str().as_bytes(), how.as_bytes()];
-                let asked = on.asked(call, "Elevate/asserted", None, &fields);
+                let asked = on
+                    .asked(call, "Elevate/asserted", None, |it| it.and(session.as_str()).and(how));
                 return self
                     .decide(call, &on, asked.as_ref(), |record, now| {
                         Ok(elevation::assert(record, &self.policy, now, &digests))
@@ -399,7 +396,7 @@ impl Engine {
     ) -> Result<Issued, Error> {
         let on = self.on(call, user);
         let fresh = on.fresh_recovery_key();
-        let asked = on.asked(call, "RotateRecoveryKey", None, &[session.as_str().as_bytes()]);
+        let asked = on.asked(call, "RotateRecoveryKey", None, |it| it.and(session.as_str()));
         let session = on.session(session);
         self.decide(call, &on, asked.as_ref(), |record, now| {
             Ok(enrollment::rotate_recovery_key(record, &self.policy, now, &session, &fresh))
@@ -461,15 +458,12 @@ impl Engine {
         credential: Credential,
         settle: impl Fn(twinlock_core::Record, Timestamp, Attempt<'_>) -> Decision<Proven>,
     ) -> Result<Proven, Error> {
-        // A proof is written out to know a repeat by it, and else never.
-        let asked = call.request_id.as_ref().map(|id| {
-            let session = session.map(SessionId::as_str).unwrap_or_default();
-            let (kind, proof) = match &credential {
-                Credential::Totp(code) => (&b"totp"[..], code.expose()),
-                Credential::RecoveryKey(key) => (&b"recovery key"[..], key.expose()),
-            };
-            let fields = [session.as_bytes(), kind, proof.as_bytes()];
-            Asked::new(&on.vault, id, method, Some(Factor::Second), &fields)
+        let asked = on.asked(call, method, Some(Factor::Second), |it| {
+            let it = it.and(session.map(SessionId::as_str).unwrap_or_default());
+            match &credential {
+                Credential::Totp(code) => it.and("totp").and(code.expose()),
+                Credential::RecoveryKey(key) => it.and("recovery key").and(key.expose()),
+            }
         });
         let presented = match credential {
             Credential::Totp(code) => Presented::Totp(code),
@@ -517,18 +511,6 @@ struct On {
 impl On {
     fn session(&self, session: &SessionId) -> Digests {
         Digests(self.vault.digests(Named::Session, session.as_str().as_bytes()).collect())
-    }
-
-    /// What a repeat of this request is known by; `None` where the caller gave it no id.
-    fn asked(
-        &self,
-        call: &Call,
-        method: &str,
-        proof: Option<Factor>,
-        fields: &[&[u8]],
-    ) -> Option<Asked> {
-        let id = call.request_id.as_ref()?;
-        Some(Asked::new(&self.vault, id, method, proof, fields))
     }
 
     fn fresh_recovery_key(&self) -> Fresh {

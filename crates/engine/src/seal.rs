@@ -28,6 +28,8 @@ const FORMAT: u8 = 1;
 const NEWEST_READABLE_FORMAT: u8 = 2;
 const KEY_ID_LEN: usize = 4;
 const TAG_LEN: usize = 16;
+/// What stands before a record: its format, the key of its tag, and the tag.
+pub(crate) const HEAD_LEN: usize = 1 + KEY_ID_LEN + TAG_LEN;
 
 /// The name of a key, kept beside everything that it seals.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -298,10 +300,29 @@ impl UserKey {
         let mut mac = self.digest.clone();
         mac.update(label);
         data.iter().for_each(|part| mac.update(part));
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&mac.finalize().into_bytes()[..16]);
-        digest
+        shortened(mac)
     }
+}
+
+/// A value that is being named.
+pub struct Naming(Vec<Hmac<Sha256>>);
+
+impl Naming {
+    /// Goes on with this part of it.
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.iter_mut().for_each(|mac| mac.update(part));
+    }
+
+    /// Its keyed digests, under each key.
+    pub fn digests(self) -> impl Iterator<Item = Digest> {
+        self.0.into_iter().map(|mac| Digest(shortened(mac)))
+    }
+}
+
+fn shortened(mac: Hmac<Sha256>) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+    digest
 }
 
 impl fmt::Debug for Vault {
@@ -352,19 +373,26 @@ impl Vault {
         self.keys.iter().map(move |key| Digest(key.digest(named.label(), &[value])))
     }
 
+    /// The same for a value that is told part by part, and is nowhere as a whole.
+    pub fn naming(&self, named: Named) -> Naming {
+        let begin = |key: &UserKey| key.digest.clone().chain_update(named.label());
+        Naming(self.keys.iter().map(begin).collect())
+    }
+
     /// A record as the store keeps it: format, key id, tag, and the record. The tag binds it to its user
     /// and shows any damage.
     pub fn write(&self, record: &Record) -> Vec<u8> {
-        self.write_bytes(FORMAT, &record.encode())
+        self.tag(record.encode_behind(&[FORMAT; HEAD_LEN]))
     }
 
-    pub(crate) fn write_bytes(&self, format: u8, body: &[u8]) -> Vec<u8> {
+    /// Tags a record: behind its format, the first byte, is room for the rest of what stands before it.
+    pub(crate) fn tag(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         let key = self.primary();
-        let mut bytes = Vec::with_capacity(1 + KEY_ID_LEN + TAG_LEN + body.len());
-        bytes.push(format);
-        bytes.extend_from_slice(&key.id.0.to_be_bytes());
-        bytes.extend_from_slice(&key.digest(RECORD_LABEL, &[&[format], body]));
-        bytes.extend_from_slice(body);
+        let (head, body) = bytes.split_at_mut(HEAD_LEN);
+        let tag = key.digest(RECORD_LABEL, &[&head[..1], body]);
+        let (id, room) = head[1..].split_at_mut(KEY_ID_LEN);
+        id.copy_from_slice(&key.id.0.to_be_bytes());
+        room.copy_from_slice(&tag);
         bytes
     }
 

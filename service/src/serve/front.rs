@@ -27,9 +27,7 @@ pub struct Front<S> {
 /// What answers the requests of one connection.
 pub struct Facing<S> {
     /// Borrowed for as long as a call takes to begin: a copy for each would cost more.
-    service: RefCell<S>,
-    others: Routes,
-    to_arrive: Duration,
+    front: RefCell<Front<S>>,
     peer: Peer,
 }
 
@@ -44,8 +42,7 @@ impl<S> Front<S> {
     where
         S: Clone,
     {
-        let Self { service, others, to_arrive } = self.clone();
-        Facing { service: RefCell::new(service), others, to_arrive, peer }
+        Facing { front: RefCell::new(self.clone()), peer }
     }
 }
 
@@ -59,14 +56,15 @@ where
     type Future = Either<S::Future, <Routes as Service<Request<Arriving<Incoming>>>>::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let mut request = request.map(|body| Arriving::new(body, self.to_arrive));
+        let front = &mut *self.front.borrow_mut();
+        let mut request = request.map(|body| Arriving::new(body, front.to_arrive));
         request.extensions_mut().insert(self.peer.clone());
         let name = request.uri().path().strip_prefix('/').and_then(|it| it.split_once('/'));
         // Neither has to become ready first: what is too much is refused by the engine.
         if name.is_some_and(|(name, _)| name == S::NAME) {
-            Either::Left(self.service.borrow_mut().call(request))
+            Either::Left(front.service.call(request))
         } else {
-            Either::Right(self.others.clone().call(request))
+            Either::Right(front.others.call(request))
         }
     }
 }

@@ -45,8 +45,9 @@ use std::time::Duration;
 /// A record that has some receipts takes no more.
 const USUAL: usize = 512;
 
-pub(super) fn encode(record: &Record) -> Vec<u8> {
-    let mut to = Message(Vec::with_capacity(USUAL));
+pub(super) fn encode(head: &[u8], record: &Record) -> Vec<u8> {
+    let mut to = Message(Vec::with_capacity(head.len() + USUAL));
+    to.0.extend_from_slice(head);
     if let Some(it) = &record.authenticator {
         to.message(1, |to| {
             to.content(1, &it.secret.0);

@@ -73,13 +73,10 @@ impl Engine {
         let on = self.on(call, user);
         let sealed = on.vault.seal(Purpose::TotpSecret, uri.secret.expose());
         let fresh = issue_recovery_key.then(|| on.fresh_recovery_key());
-        let parameters = format!("{:?}", uri.parameters);
-        let asked = on.asked(
-            call,
-            "ImportEnrollment",
-            None,
-            &[uri.secret.expose(), parameters.as_bytes(), &[u8::from(issue_recovery_key)]],
-        );
+        let asked = on.asked(call, "ImportEnrollment", None, |it| {
+            let parameters = format!("{:?}", uri.parameters);
+            it.and(uri.secret.expose()).and(parameters).and([u8::from(issue_recovery_key)])
+        });
         self.decide(call, &on, asked.as_ref(), |record, now| {
             let sealed = sealed.clone();
             Ok(admin::import(record, now, sealed, uri.parameters, fresh.as_ref()))
@@ -90,7 +87,7 @@ impl Engine {
     /// Unenrolls a user on an operator's word.
     pub async fn reset_user(&self, call: &Call, user: UserId, why: &str) -> Result<(), Error> {
         let on = self.on(call, user);
-        let asked = on.asked(call, "ResetUser", None, &[why.as_bytes()]);
+        let asked = on.asked(call, "ResetUser", None, |it| it.and(why));
         self.decide(call, &on, asked.as_ref(), |record, now| Ok(admin::reset(record, now, why)))
             .await
     }
@@ -98,7 +95,7 @@ impl Engine {
     /// Forgets a user. Where the call has an id, what is left for ten minutes is that it was done.
     pub async fn erase_user(&self, call: &Call, user: UserId) -> Result<(), Error> {
         let on = self.on(call, user);
-        let asked = on.asked(call, "EraseUser", None, &[]);
+        let asked = on.asked(call, "EraseUser", None, |it| it);
         self.decide(call, &on, asked.as_ref(), |record, _| Ok(admin::erase(&record))).await
     }
 
@@ -146,12 +143,9 @@ impl Engine {
         let named = admin::target(&record.tidied(&self.policy, now));
         let refusal = refuses(&named);
         let on = self.on(call, administrator.clone());
-        let asked = on.asked(
-            call,
-            method,
-            Some(Factor::Second),
-            &[code.expose().as_bytes(), target.key.user.as_str().as_bytes()],
-        );
+        let asked = on.asked(call, method, Some(Factor::Second), |it| {
+            it.and(code.expose()).and(target.key.user.as_str())
+        });
         let presented = Presented::Totp(code);
         self.decide(call, &on, asked.as_ref(), |record: Record, now: Timestamp| {
             let opened = match admin::admit_proof(&record, &self.policy, now, &presented) {

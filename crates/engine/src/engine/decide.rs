@@ -5,15 +5,14 @@ use crate::SPANS;
 use crate::error::Error;
 use crate::events::{self, Events, Occurrence};
 use crate::metrics::Verb;
-use crate::seal::{Named, Purpose, Unreadable, Vault};
+use crate::seal::{Named, Naming, Purpose, Unreadable};
 use crate::store::{Durability, Loaded, RecordKey, StoreError, Swap, Swapped, Version};
 use tokio::time::Instant;
 use tracing::Instrument;
 use twinlock_core::answer::Answer;
 use twinlock_core::decision::{self, Decision, Event, EventKind, Factor};
 use twinlock_core::receipt::{self, Found, Mark};
-use twinlock_core::{Record, Refusal, RequestId, Timestamp};
-use zeroize::Zeroizing;
+use twinlock_core::{Record, Refusal, Timestamp};
 
 /// What a request with an id is known by.
 pub(super) struct Asked {
@@ -24,31 +23,22 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// `fields` are all that makes the request what it is: not the client context, which a retry may
-    /// change.
-    pub(super) fn new(
-        vault: &Vault,
-        id: &RequestId,
-        method: &str,
-        proof: Option<Factor>,
-        fields: &[&[u8]],
-    ) -> Self {
-        let fields = || [method.as_bytes()].into_iter().chain(fields.iter().copied());
-        // All at once, for one that grows leaves codes behind where it was.
-        let length = fields().map(|field| 8 + field.len()).sum();
-        let mut request = Zeroizing::new(Vec::with_capacity(length));
-        for field in fields() {
-            // With their lengths, two lists of fields that differ never read the same.
-            request.extend_from_slice(&(field.len() as u64).to_be_bytes());
-            request.extend_from_slice(field);
-        }
-        let ids = vault.digests(Named::RequestId, id.as_str().as_bytes());
-        let marks = ids.zip(vault.digests(Named::Request, &request));
-        Self { marks: marks.map(|(id, request)| Mark { id, request }).collect(), proof }
-    }
-
     fn primary(&self) -> Mark {
         self.marks[0]
+    }
+}
+
+/// All that makes a request what it is: its method, and each field in turn. The client context is none of it,
+/// for a retry may change that.
+pub(super) struct Fields(Naming);
+
+impl Fields {
+    /// And this one. With their lengths, two lists of fields that differ never read the same.
+    pub(super) fn and(mut self, field: impl AsRef<[u8]>) -> Self {
+        let field = field.as_ref();
+        self.0.add(&(field.len() as u64).to_be_bytes());
+        self.0.add(field);
+        self
     }
 }
 
@@ -290,6 +280,22 @@ pub(super) enum Repeat<T> {
 }
 
 impl On {
+    /// What a repeat of this request is known by; `None` where the caller gave it no id. Only for one are its
+    /// fields asked for, of which some have to be written out.
+    pub(super) fn asked(
+        &self,
+        call: &Call,
+        method: &str,
+        proof: Option<Factor>,
+        fields: impl FnOnce(Fields) -> Fields,
+    ) -> Option<Asked> {
+        let id = call.request_id.as_ref()?;
+        let ids = self.vault.digests(Named::RequestId, id.as_str().as_bytes());
+        let Fields(request) = fields(Fields(self.vault.naming(Named::Request)).and(method));
+        let marks = ids.zip(request.digests()).map(|(id, request)| Mark { id, request });
+        Some(Asked { marks: marks.collect(), proof })
+    }
+
     /// Reads what the store has; nobody is known where that is nothing.
     fn read(&self, found: Option<&(Version, Vec<u8>)>) -> Result<Record, Error> {
         Ok(found.map(|(_, bytes)| self.vault.read(bytes)).transpose()?.unwrap_or_default())

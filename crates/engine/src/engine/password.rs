@@ -35,12 +35,9 @@ impl Engine {
         supplied: Option<PasswordHash>,
     ) -> Result<Proven, Error> {
         let hash_text = supplied.as_ref().map(PasswordHash::expose_text).unwrap_or_default();
-        let asked = on.asked(
-            call,
-            "Elevate/password",
-            Some(Factor::Password),
-            &[session.as_str().as_bytes(), password.expose(), hash_text.as_bytes()],
-        );
+        let asked = on.asked(call, "Elevate/password", Some(Factor::Password), |it| {
+            it.and(session.as_str()).and(password.expose()).and(hash_text)
+        });
         let asked = asked.as_ref();
         let session = &on.session(session);
         let has_supplied = supplied.is_some();

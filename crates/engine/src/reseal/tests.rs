@@ -1,4 +1,5 @@
 use super::*;
+use crate::seal::HEAD_LEN;
 use crate::store::RecordKey;
 use twinlock_core::receipt::Holds;
 use twinlock_core::record::{Digest, Elevation, Method};
@@ -141,27 +142,27 @@ fn a_field_or_a_format_of_a_later_release_keeps_the_record_and_all_keys() {
     let both = ring(&[2, 1]);
     let all = BTreeSet::from([KeyId(1), KeyId(2)]);
     // Field 15, bytes: "later" (the protobuf encoding's tag is the number and the wire type).
-    let mut body = full(&old).encode();
-    body.extend_from_slice(b"\x7a\x05later");
-    let bytes = old.write_bytes(1, &body);
+    let mut bytes = full(&old).encode_behind(&[1; HEAD_LEN]);
+    bytes.extend_from_slice(b"\x7a\x05later");
+    let bytes = old.tag(bytes);
     assert!(old.read(&bytes).is_ok(), "this release reads past what it does not know");
     assert_eq!(reseal(&both, &vault(&both), &bytes), Err(Left::Later));
     assert_eq!(keys(&both, &bytes), all);
 
     // The same within a message, the second: an enrollment that waits.
-    let mut body = full(&old).encode();
-    body.extend_from_slice(b"\x12\x07\x7a\x05later");
-    let bytes = old.write_bytes(1, &body);
+    let mut bytes = full(&old).encode_behind(&[1; HEAD_LEN]);
+    bytes.extend_from_slice(b"\x12\x07\x7a\x05later");
+    let bytes = old.tag(bytes);
     assert!(old.read(&bytes).is_err());
     assert_eq!(keys(&both, &bytes), all, "nobody here can tell what it holds");
     let mut damaged = bytes;
     *damaged.last_mut().expect("bytes") ^= 1;
     assert_eq!(keys(&both, &damaged), BTreeSet::from([KeyId(1)]), "nobody ever reads it again");
 
-    let bytes = old.write_bytes(2, &full(&old).encode());
+    let bytes = old.tag(full(&old).encode_behind(&[2; HEAD_LEN]));
     assert_eq!(reseal(&both, &vault(&both), &bytes), Err(Left::Later));
     assert_eq!(keys(&both, &bytes), all);
-    let bytes = old.write_bytes(3, &full(&old).encode());
+    let bytes = old.tag(full(&old).encode_behind(&[3; HEAD_LEN]));
     assert_eq!(keys(&both, &bytes), all, "nobody here can tell what it holds");
     assert!(keys(&both, b"").is_empty() && keys(&both, b"\x01\0\0").is_empty());
 }

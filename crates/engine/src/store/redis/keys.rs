@@ -22,7 +22,9 @@ pub(super) const BUCKETS: u16 = 1024;
 pub(super) const PATTERN: &str = "twinlock:*";
 
 const PREFIX: &str = "twinlock:{";
-const MARKER: &str = "marker";
+/// The key of the first bucket's marker.
+const MARKER: &[u8; 21] = b"twinlock:{000}:marker";
+const LAST: &str = "marker";
 
 /// The bucket beside whose marker the events are.
 pub(super) const EVENTS_BUCKET: Bucket = Bucket(0);
@@ -58,36 +60,31 @@ impl Bucket {
     }
 
     /// The key of its marker.
-    pub(super) fn marker(self) -> String {
-        let mut marker = self.begin(MARKER.len());
-        marker.push_str(MARKER);
-        marker
+    pub(super) fn marker(self) -> &'static [u8] {
+        &MARKERS[self.index()]
     }
 
-    /// What its keys begin with, and room for this much more. Every call makes keys, and a formatter takes
-    /// longer than all else about them.
-    fn begin(self, more: usize) -> String {
-        let mut key = String::with_capacity(PREFIX.len() + 5 + more);
-        key.push_str(PREFIX);
-        [8, 4, 0].into_iter().for_each(|shift| key.push(digit(self.0 >> shift).into()));
-        key.push_str("}:");
-        key
+    /// What all its keys begin with.
+    fn begin(self) -> &'static [u8] {
+        &self.marker()[..MARKER.len() - LAST.len()]
     }
 }
 
 /// The key of a user's record, and the bucket that it is in.
-pub(super) fn record(key: &RecordKey) -> (String, Bucket) {
+pub(super) fn record(key: &RecordKey) -> (Vec<u8>, Bucket) {
     let bucket = Bucket::of(key);
     let (namespace, user) = (key.namespace.as_str(), key.user.as_str());
-    // A namespace has at most 63 bytes.
+    let mut record = Vec::with_capacity(MARKER.len() + namespace.len() + user.len());
+    record.extend_from_slice(bucket.begin());
+    // A namespace has at most 63 bytes. Every call makes such a key, and a formatter takes longer than all
+    // else about it.
     let length = namespace.len() as u16;
-    let mut record = bucket.begin(4 + namespace.len() + user.len());
     if length >= 10 {
-        record.push(digit(length / 10).into());
+        record.push(digit(length / 10));
     }
-    record.push(digit(length % 10).into());
+    record.push(digit(length % 10));
     for part in [":", namespace, ":", user] {
-        record.push_str(part);
+        record.extend_from_slice(part.as_bytes());
     }
     (record, bucket)
 }
@@ -106,7 +103,7 @@ pub(super) fn is_events(key: &[u8]) -> bool {
 pub(super) fn is_marker(key: &[u8]) -> bool {
     let tag = key.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.first_chunk::<3>());
     let number = tag.and_then(|tag| u16::from_str_radix(str::from_utf8(tag).ok()?, 16).ok());
-    number.is_some_and(|number| number < BUCKETS && Bucket(number).marker().as_bytes() == key)
+    number.is_some_and(|number| number < BUCKETS && Bucket(number).marker() == key)
 }
 
 /// The user whose record a key names; `None` for markers and for what is none of ours.
@@ -120,8 +117,24 @@ pub(super) fn parse(key: &[u8]) -> Option<RecordKey> {
         user: UserId::parse(user.strip_prefix(':')?).ok()?,
     };
     // What stands in another bucket than its own is found by nobody.
-    (record(&parsed).0.as_bytes() == key).then_some(parsed)
+    (record(&parsed).0 == key).then_some(parsed)
 }
+
+/// The key of each bucket's marker.
+static MARKERS: [[u8; MARKER.len()]; BUCKETS as usize] = {
+    let mut markers = [*MARKER; BUCKETS as usize];
+    let mut bucket = 0;
+    while bucket < BUCKETS {
+        let marker = &mut markers[bucket as usize];
+        let mut at = 0;
+        while at < 3 {
+            marker[PREFIX.len() + at] = digit(bucket >> (8 - 4 * at));
+            at += 1;
+        }
+        bucket += 1;
+    }
+    markers
+};
 
 /// The slot of each bucket.
 const SLOTS: [u16; BUCKETS as usize] = {
@@ -170,11 +183,13 @@ mod tests {
     /// These are in users' databases: they never change.
     #[test]
     fn keys_are_what_they_always_were() {
-        assert_eq!(record(&key("default", "alice")).0, "twinlock:{1ef}:7:default:alice");
-        assert_eq!(record(&key("a", "bc")).0, "twinlock:{0a9}:1:a:bc");
-        assert_eq!(record(&key("ab", "c")).0, "twinlock:{347}:2:ab:c");
-        assert_eq!(Bucket(1023).marker(), "twinlock:{3ff}:marker");
-        assert_eq!(EVENTS_BUCKET.marker().replace("marker", "events"), EVENTS);
+        assert_eq!(record(&key("default", "alice")).0, b"twinlock:{1ef}:7:default:alice");
+        assert_eq!(record(&key("a", "bc")).0, b"twinlock:{0a9}:1:a:bc");
+        assert_eq!(record(&key("ab", "c")).0, b"twinlock:{347}:2:ab:c");
+        assert_eq!(Bucket(0).marker(), b"twinlock:{000}:marker");
+        assert_eq!(Bucket(0x1ef).marker(), b"twinlock:{1ef}:marker");
+        assert_eq!(Bucket(1023).marker(), b"twinlock:{3ff}:marker");
+        assert!(EVENTS.as_bytes().starts_with(EVENTS_BUCKET.begin()));
     }
 
     #[test]
@@ -184,7 +199,7 @@ mod tests {
             [("default", "alice"), ("{0}", "}:1:a:b"), (":", ":"), ("ü", "é"), ("n", &longest)]
         {
             let key = key(namespace, user);
-            assert_eq!(parse(record(&key).0.as_bytes()), Some(key));
+            assert_eq!(parse(&record(&key).0), Some(key));
         }
         for other in [
             "twinlock:{3ff}:marker",

@@ -10,7 +10,8 @@ use super::keys::{self, Bucket};
 use crate::store::recent::LATEST;
 use crate::store::{Loaded, RecordKey, StoreError, Swap, Version, dataset_name};
 use aws_lc_rs::digest;
-use redis::{Arg, Cmd, Value, cmd};
+use redis::{Arg, Cmd, RedisWrite, Value, cmd};
+use std::io::Write;
 use std::sync::LazyLock;
 use twinlock_core::Timestamp;
 
@@ -51,12 +52,17 @@ impl Run {
 
     /// Replaces a record.
     pub(super) fn swap(swap: Swap, marker: &[u8]) -> Self {
-        let value = swap.bytes.map(|bytes| [&swap.version.0, bytes.as_slice()].concat());
-        let value = value.unwrap_or_default();
-        // The other arguments are a version or a dataset's name, and times.
-        let mut run = Self::begin(&SWAP, &swap.key, 5, value.len() + 64);
+        let bytes = swap.bytes.as_deref();
+        // The others are versions or a dataset's name, and times.
+        let mut run = Self::begin(&SWAP, &swap.key, 5, bytes.map_or(0, <[u8]>::len) + 80);
         let arguments = &mut run.by_name;
-        arguments.arg(swap.expected.as_ref().map_or(&[][..], |version| &version.0)).arg(value);
+        arguments.arg(swap.expected.as_ref().map_or(&[][..], |version| &version.0));
+        {
+            let mut value = arguments.writer_for_next_arg();
+            for part in bytes.iter().flat_map(|bytes| [&swap.version.0[..], bytes]) {
+                value.write_all(part).expect("memory takes all");
+            }
+        }
         match swap.expire_at {
             // Redis takes no expiry of 0, the epoch itself.
             Some(at) => arguments.arg(at.as_millis().max(1)),

@@ -54,8 +54,7 @@ impl Target for Restoring {
 
     async fn clear(&mut self, scope: &Scope) -> Result<(), StoreError> {
         for node in self.nodes() {
-            let markers =
-                node.buckets().iter().map(|bucket| bucket.marker().into_bytes()).collect();
+            let markers = node.buckets().iter().map(|bucket| bucket.marker().to_vec()).collect();
             remove(&node, markers).await?;
         }
         for node in self.nodes() {
