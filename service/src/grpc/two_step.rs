@@ -4,10 +4,12 @@ use super::convert;
 use super::parse::{Answer, OrRefuse, missing, session, user, with};
 use crate::context::Context;
 use crate::input;
+use std::pin::Pin;
 use tonic::{Request, Response};
 use twinlock_core::AccountName;
 use twinlock_core::recovery::RecoveryKey;
 use twinlock_core::totp::TotpCode;
+use twinlock_engine::boxed;
 use twinlock_engine::engine::Credential;
 use twinlock_engine::hash::{Password, PasswordHash};
 use twinlock_engine::{LoginRequest, NewPassword, Proof};
@@ -17,6 +19,8 @@ use twinlock_proto::v1::two_step_service_server::TwoStepService;
 /// The service.
 #[derive(Clone)]
 pub struct TwoStep(pub Context);
+
+type Verifying<'f> = Pin<Box<dyn Future<Output = Answer<v1::VerifyResponse>> + Send + 'f>>;
 
 #[tonic::async_trait]
 impl TwoStepService for TwoStep {
@@ -91,22 +95,31 @@ impl TwoStepService for TwoStep {
         Ok(Response::new(convert::verdict(verdict)))
     }
 
-    async fn verify(&self, request: Request<v1::VerifyRequest>) -> Answer<v1::VerifyResponse> {
+    // This is what the attribute makes of an `async fn`, but for how it gets into its box.
+    fn verify<'s, 'f>(&'s self, request: Request<v1::VerifyRequest>) -> Verifying<'f>
+    where
+        's: 'f,
+    {
         use v1::verify_request::Credential as Given;
-        let (call, request) = self.0.call(request)?;
-        let call = with(call, &request.request_id, request.client)?;
-        let user = user(&request.user_id)?;
-        let session = input::session(&request.session_id).or_refuse()?;
-        let credential = match request.credential {
-            Some(Given::TotpCode(code)) => Credential::Totp(TotpCode::parse(&code).or_refuse()?),
-            Some(Given::RecoveryKey(key)) => {
-                Credential::RecoveryKey(RecoveryKey::parse(&key).or_refuse()?)
-            }
-            None => return Err(missing("credential")),
-        };
-        let proven =
-            self.0.engine.verify(&call, user, session.as_ref(), credential).await.or_refuse()?;
-        Ok(Response::new(convert::verified(&proven)))
+        boxed!(async move {
+            let (call, request) = self.0.call(request)?;
+            let call = with(call, &request.request_id, request.client)?;
+            let user = user(&request.user_id)?;
+            let session = input::session(&request.session_id).or_refuse()?;
+            let credential = match request.credential {
+                Some(Given::TotpCode(code)) => {
+                    Credential::Totp(TotpCode::parse(&code).or_refuse()?)
+                }
+                Some(Given::RecoveryKey(key)) => {
+                    Credential::RecoveryKey(RecoveryKey::parse(&key).or_refuse()?)
+                }
+                None => return Err(missing("credential")),
+            };
+            let session = session.as_ref();
+            let proven =
+                self.0.engine.verify(&call, user, session, credential).await.or_refuse()?;
+            Ok(Response::new(convert::verified(&proven)))
+        })
     }
 
     async fn elevate(&self, request: Request<v1::ElevateRequest>) -> Answer<v1::ElevateResponse> {

@@ -35,6 +35,7 @@ pub use stream::EventLog;
 pub use target::Restoring;
 
 use super::{Durability, Loaded, Recent, RecordKey, Store, StoreError, Swap, Swapped, Walk};
+use crate::boxed;
 use crate::deadline::Deadline;
 use ::redis::{Pipeline, Value, cmd};
 use async_trait::async_trait;
@@ -46,6 +47,7 @@ use scan::Scan;
 use scripts::{Run, Verdict};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use topology::Topology;
@@ -277,26 +279,40 @@ impl Redis {
     }
 }
 
+type Answering<'f, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'f>>;
+
 #[async_trait]
 impl Store for Redis {
-    async fn load(&self, key: &RecordKey, deadline: Deadline) -> Result<Loaded, StoreError> {
-        let ran = self.run(&Run::load(key), false, deadline).await?;
-        scripts::loaded(ran.answer, self.marker())
+    // These two are what the attribute makes of an `async fn`, but for how they get into their boxes.
+    fn load<'s, 'k, 'f>(&'s self, key: &'k RecordKey, deadline: Deadline) -> Answering<'f, Loaded>
+    where
+        's: 'f,
+        'k: 'f,
+    {
+        boxed!(async move {
+            let ran = self.run(&Run::load(key), false, deadline).await?;
+            scripts::loaded(ran.answer, self.marker())
+        })
     }
 
-    async fn swap(&self, swap: Swap, deadline: Deadline) -> Result<Swapped, StoreError> {
-        let wait = self.waits_for(swap.durability);
-        let ran = self.run(&Run::swap(swap, self.marker()), wait, deadline).await?;
-        match scripts::verdict(&ran.answer) {
-            Some(Verdict::Done) => {}
-            Some(Verdict::Changed) => return Ok(Swapped::Changed),
-            Some(Verdict::NoMarker) => return Err(scripts::emptied()),
-            None => return Err(unavailable("the server answered something else".into(), true)),
-        }
-        if let Some(waited) = ran.waited {
-            self.confirmed(&waited).map_err(|cause| unavailable(cause, true))?;
-        }
-        Ok(Swapped::Done)
+    fn swap<'s, 'f>(&'s self, swap: Swap, deadline: Deadline) -> Answering<'f, Swapped>
+    where
+        's: 'f,
+    {
+        boxed!(async move {
+            let wait = self.waits_for(swap.durability);
+            let ran = self.run(&Run::swap(swap, self.marker()), wait, deadline).await?;
+            match scripts::verdict(&ran.answer) {
+                Some(Verdict::Done) => {}
+                Some(Verdict::Changed) => return Ok(Swapped::Changed),
+                Some(Verdict::NoMarker) => return Err(scripts::emptied()),
+                None => return Err(unavailable("the server answered something else".into(), true)),
+            }
+            if let Some(waited) = ran.waited {
+                self.confirmed(&waited).map_err(|cause| unavailable(cause, true))?;
+            }
+            Ok(Swapped::Done)
+        })
     }
 
     async fn walk(&self, deadline: Deadline) -> Result<Box<dyn Walk>, StoreError> {
