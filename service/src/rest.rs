@@ -22,7 +22,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use failure::Failure;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use read::Asked;
 use route::{Found, Operation};
@@ -56,6 +56,7 @@ async fn serve(context: &Context, request: Request) -> Response {
     pending.end(answered.as_ref().map_or_else(Failure::outcome, |_| Outcome::OK));
     let mut response = answered.unwrap_or_else(Failure::into_response);
     let headers = response.headers_mut();
+    headers.insert(DATE, time::date());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -206,6 +206,8 @@ fn http() -> Builder<TokioExecutor> {
     http.http1().timer(TokioTimer::new());
     http.http2()
         .timer(TokioTimer::new())
+        // gRPC has none. The REST edge writes its own.
+        .auto_date_header(false)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .max_header_list_size(grpc::MAX_METADATA_BYTES)
         .keep_alive_interval(connection::PING_INTERVAL)

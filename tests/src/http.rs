@@ -109,6 +109,11 @@ impl Answer {
     /// Checks what every answer of the API must be like.
     pub fn check(&self) -> Result<()> {
         ensure!(self.header("cache-control") == "no-store", "it may be kept");
+        let dates: Vec<_> = self.headers.get_all("date").iter().collect();
+        ensure!(
+            matches!(dates[..], [date] if date.as_bytes().ends_with(b" GMT")),
+            "it does not say when it was made, or more than once"
+        );
         let allows = self.headers.keys().find(|name| name.as_str().starts_with("access-control"));
         ensure!(allows.is_none(), "it lets pages in a browser read it");
         if self.status == 204 {

@@ -1,8 +1,10 @@
 //! Times and durations as proto3 JSON writes them.
 
+use http::HeaderValue;
 use prost_types::{Duration as WireDuration, Timestamp as WireTimestamp};
 use std::time::{Duration, SystemTime};
 use twinlock_core::{Malformed, Timestamp};
+use twinlock_engine::clock;
 use twinlock_proto::NEVER_SECONDS;
 
 /// A time in RFC 3339, in UTC, with milliseconds where there are any, which is what names a recovery key. A
@@ -17,6 +19,13 @@ pub fn write(time: Timestamp) -> String {
         0 => humantime::format_rfc3339_seconds(time).to_string(),
         _ => humantime::format_rfc3339_millis(time).to_string(),
     }
+}
+
+/// The present as a `Date` header has it (RFC 9110 section 5.6.7).
+pub fn date() -> HeaderValue {
+    let now = Duration::from_millis(clock::system()().as_millis());
+    let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + now);
+    HeaderValue::try_from(date).expect("it is ASCII")
 }
 
 /// A time in RFC 3339, with any fraction and any offset.

@@ -128,6 +128,7 @@ async fn http_2_answers_the_same() {
     let body = r#"{"sessionId":"s","asserted":{"how":"saml"}}"#;
     let answer = raw.post_as(path, &json, body).await.expect("an answer");
     assert_eq!((answer.http.as_u16(), answer.header("cache-control")), (200, "no-store"));
+    assert!(answer.header("date").ends_with(" GMT"));
     assert!(String::from_utf8_lossy(&answer.body).contains("METHOD_ASSERTED"));
     // And whoever asks for gRPC is told in its words.
     let answer = raw.post("/v1/users/alice/elevation", &[], body).await.expect("an answer");

@@ -34,7 +34,8 @@ const DRIFT: u32 = 1000;
 /// Records as they were seen lately: a bounded number, and each once.
 #[derive(Debug)]
 pub struct Recent {
-    places: Mutex<Box<[Option<Seen>]>>,
+    /// Each is a pointer alone, for most are looked at in vain.
+    places: Mutex<Box<[Option<Box<Seen>>]>>,
     hash: RandomState,
 }
 
@@ -54,7 +55,7 @@ impl Recent {
     pub fn keep(&self, key: &RecordKey, version: Version, bytes: Vec<u8>, now: Timestamp) {
         if bytes.len() <= LARGEST {
             let seen = Seen { key: key.clone(), version, bytes, now, at: Instant::now() };
-            self.at(key, |place| *place = Some(seen));
+            self.at(key, |place| *place = Some(Box::new(seen)));
         }
     }
 
@@ -66,7 +67,7 @@ impl Recent {
         (since <= LONGEST).then_some(Loaded { record: Some((seen.version, seen.bytes)), now })
     }
 
-    fn at<T>(&self, key: &RecordKey, work: impl FnOnce(&mut Option<Seen>) -> T) -> T {
+    fn at<T>(&self, key: &RecordKey, work: impl FnOnce(&mut Option<Box<Seen>>) -> T) -> T {
         let place = self.hash.hash_one(key) as usize % PLACES;
         work(&mut self.places.lock().unwrap_or_else(PoisonError::into_inner)[place])
     }
