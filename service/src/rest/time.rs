@@ -1,4 +1,4 @@
-//! Times and durations as proto3 JSON writes them.
+//! Times and durations as proto3 JSON writes them, and the time of an answer.
 
 use http::HeaderValue;
 use prost_types::{Duration as WireDuration, Timestamp as WireTimestamp};

@@ -125,12 +125,8 @@ static MARKERS: [[u8; MARKER.len()]; BUCKETS as usize] = {
     let mut markers = [*MARKER; BUCKETS as usize];
     let mut bucket = 0;
     while bucket < BUCKETS {
-        let marker = &mut markers[bucket as usize];
-        let mut at = 0;
-        while at < 3 {
-            marker[PREFIX.len() + at] = digit(bucket >> (8 - 4 * at));
-            at += 1;
-        }
+        let (_, rest) = markers[bucket as usize].split_at_mut(PREFIX.len());
+        rest.split_at_mut(3).0.copy_from_slice(&tag(bucket));
         bucket += 1;
     }
     markers
@@ -141,12 +137,15 @@ const SLOTS: [u16; BUCKETS as usize] = {
     let mut slots = [0; BUCKETS as usize];
     let mut bucket = 0;
     while bucket < BUCKETS {
-        let tag = [digit(bucket >> 8), digit(bucket >> 4), digit(bucket)];
-        slots[bucket as usize] = crc16(&tag) % 16384;
+        slots[bucket as usize] = crc16(&tag(bucket)) % 16384;
         bucket += 1;
     }
     slots
 };
+
+const fn tag(bucket: u16) -> [u8; 3] {
+    [digit(bucket >> 8), digit(bucket >> 4), digit(bucket)]
+}
 
 const fn digit(nibble: u16) -> u8 {
     b"0123456789abcdef"[(nibble & 15) as usize]
@@ -189,7 +188,7 @@ mod tests {
         assert_eq!(Bucket(0).marker(), b"twinlock:{000}:marker");
         assert_eq!(Bucket(0x1ef).marker(), b"twinlock:{1ef}:marker");
         assert_eq!(Bucket(1023).marker(), b"twinlock:{3ff}:marker");
-        assert!(EVENTS.as_bytes().starts_with(EVENTS_BUCKET.begin()));
+        assert_eq!([EVENTS_BUCKET.begin(), b"events"].concat(), EVENTS.as_bytes());
     }
 
     #[test]
