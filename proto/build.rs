@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_fds(descriptors.clone())?;
 
     let server = out.join(format!("{PACKAGE}.rs"));
-    std::fs::write(&server, made_in_place(&std::fs::read_to_string(&server)?))?;
+    std::fs::write(&server, made_in_place(&std::fs::read_to_string(&server)?)?)?;
 
     // The clients are generated apart, because one pass knows one codec, and an answer that cannot
     // be read is the server's fault and not the caller's.
@@ -69,10 +69,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The futures of a server made in the boxes where they are to stay. As they are generated, each is made on the
 /// stack and then copied, which is 2 kB for a call.
-fn made_in_place(server: &str) -> String {
-    server
-        .replace("let fut = async move {", "let place = Box::new_uninit();\nlet fut = async move {")
-        .replace("Box::pin(fut)", "let fut = Box::write(place, fut);\nBox::into_pin(fut)")
+fn made_in_place(server: &str) -> Result<String, Box<dyn Error>> {
+    let (made, boxed) = ("let fut = async move {", "Box::pin(fut)");
+    let futures = server.matches(made).count();
+    if futures == 0 || futures != server.matches(boxed).count() {
+        return Err("tonic generates other code now: look where it boxes futures".into());
+    }
+    Ok(server
+        .replace(made, &format!("let place = Box::new_uninit();\n{made}"))
+        .replace(boxed, "let fut = Box::write(place, fut);\nBox::into_pin(fut)"))
 }
 
 fn redacted_messages(descriptors: &FileDescriptorSet) -> Vec<DescriptorProto> {

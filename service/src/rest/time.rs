@@ -12,20 +12,21 @@ use twinlock_proto::NEVER_SECONDS;
 pub fn write(time: Timestamp) -> String {
     let never = u64::try_from(NEVER_SECONDS).unwrap_or(u64::MAX);
     let time = time.min(Timestamp::from_secs(never));
-    let millis = time.as_millis();
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
     // A fraction of proto3 JSON has none or three digits.
-    match millis % 1000 {
-        0 => humantime::format_rfc3339_seconds(time).to_string(),
-        _ => humantime::format_rfc3339_millis(time).to_string(),
+    match time.as_millis() % 1000 {
+        0 => humantime::format_rfc3339_seconds(system_time(time)).to_string(),
+        _ => humantime::format_rfc3339_millis(system_time(time)).to_string(),
     }
 }
 
 /// The present as a `Date` header has it (RFC 9110 section 5.6.7).
 pub fn date() -> HeaderValue {
-    let now = Duration::from_millis(clock::system()().as_millis());
-    let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + now);
+    let date = httpdate::fmt_http_date(system_time(clock::system()()));
     HeaderValue::try_from(date).expect("it is ASCII")
+}
+
+fn system_time(time: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(time.as_millis())
 }
 
 /// A time in RFC 3339, with any fraction and any offset.
