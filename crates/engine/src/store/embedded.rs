@@ -36,6 +36,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::{io, thread};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::yield_now;
 use writer::{Job, Message, Writer};
 
 /// The name of the store's one file in its directory.
@@ -191,6 +192,9 @@ impl Store for Embedded {
                 _ => return Err(unavailable("too many changes wait for the disk".into(), false)),
             },
         };
+        // Those who are as far in this turn of the runtime come first, and so share one commit: else the writer
+        // would begin with whoever is the first, and the others wait for the next.
+        yield_now().await;
         let (answer, answered) = oneshot::channel();
         self.send(Message::Swap(Job::new(&swap, answer, room)))?;
         match deadline.limit(answered).await {

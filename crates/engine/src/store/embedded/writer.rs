@@ -12,6 +12,7 @@ use std::mem;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use twinlock_core::Timestamp;
 
@@ -51,6 +52,7 @@ pub(super) struct Job {
     value: Option<Vec<u8>>,
     expiry: u64,
     answer: oneshot::Sender<Answer>,
+    runtime: Handle,
     // Its place in the queue, which it gives up when it is answered.
     _room: OwnedSemaphorePermit,
 }
@@ -66,7 +68,8 @@ impl Job {
         let value =
             swap.bytes.as_ref().map(|bytes| format::value(&key, swap.version, expiry, bytes));
         let Swap { expected, decided_at, .. } = *swap;
-        Self { key, expected, decided_at, value, expiry, answer, _room: room }
+        let runtime = Handle::current();
+        Self { key, expected, decided_at, value, expiry, answer, runtime, _room: room }
     }
 
     fn answer(self, answer: Answer) {
@@ -126,7 +129,12 @@ impl Writer {
         let mut began_to_commit = false;
         match guarded(|| self.commit(&jobs, &mut began_to_commit)) {
             Ok(answers) => {
-                jobs.into_iter().zip(answers).for_each(|(job, answer)| job.answer(answer));
+                // By a task of the callers' runtime: each answer that is given from here wakes its thread by a
+                // system call of its own.
+                let runtime = jobs[0].runtime.clone();
+                runtime.spawn(async move {
+                    jobs.into_iter().zip(answers).for_each(|(job, answer)| job.answer(answer));
+                });
             }
             Err(fault) => {
                 let error = fault.error(&self.shared.name, began_to_commit);
