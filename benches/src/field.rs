@@ -193,10 +193,7 @@ impl Contender {
         uses_redis: bool,
         people: Arc<People>,
     ) -> Result<Self> {
-        let mut edges = Vec::new();
-        for _ in 0..Callers::MANY.connections {
-            edges.push(Edge::Grpc(Connection::open(server.port).await?));
-        }
+        let edges = connect(&server).await?;
         Ok(Self { name, server, uses_redis, edges, people })
     }
 
@@ -210,6 +207,15 @@ impl Contender {
 /// The name of a floor in tables.
 pub fn floor(kind: &str, runtime: &str) -> String {
     format!("floor: {kind}, {runtime}")
+}
+
+/// As many connections as load a server well.
+pub async fn connect(server: &Server) -> Result<Vec<Edge>> {
+    let mut edges = Vec::new();
+    for _ in 0..Callers::MANY.connections {
+        edges.push(Edge::Grpc(Connection::open(server.port).await?));
+    }
+    Ok(edges)
 }
 
 /// Makes a dataset of users.

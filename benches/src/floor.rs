@@ -1,6 +1,7 @@
 //! The least servers: they read and write Twinlock's own messages with the same libraries, ask as much of
 //! the same store, and decide nothing. What Twinlock costs more than they do is what it does.
 
+use crate::people::{People, name};
 use anyhow::{Context as _, Result, bail};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use redis::aio::MultiplexedConnection;
@@ -42,6 +43,8 @@ local count = (tonumber(found[2]) or 0) + 1
 redis.call('HSET', KEYS[1], 'value', ARGV[1], 'count', count, 'step', ARGV[2])
 return count";
 const VALUE: [u8; 120] = [b'x'; 120];
+/// Where the users of redb are.
+const FILE: &str = "floor.redb";
 const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 /// The most writes in one transaction.
 const GROUP: usize = 256;
@@ -91,7 +94,7 @@ impl Store {
     }
 
     fn redb(directory: &Path) -> Result<Self> {
-        let database = Database::create(directory.join("floor.redb"))?;
+        let database = Database::create(directory.join(FILE))?;
         let (sender, writes) = mpsc::channel();
         std::thread::spawn(move || {
             let mut group = Vec::new();
@@ -127,6 +130,19 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Writes a record of each user into a file that no floor serves yet.
+pub fn fill(directory: &Path, people: &People) -> Result<()> {
+    let database = Database::create(directory.join(FILE))?;
+    let transaction = database.begin_write()?;
+    let mut table = transaction.open_table(TABLE)?;
+    for user in 0..people.count() {
+        table.insert(name(user).as_str(), VALUE.as_slice())?;
+    }
+    drop(table);
+    transaction.commit()?;
+    Ok(())
 }
 
 fn commit(database: &Database, group: &[Write]) -> Result<Vec<u64>> {

@@ -1,7 +1,7 @@
 //! What more users cost: calls, memory, start and backup with a thousand, a hundred thousand and a million.
 
-use crate::client::Connection;
-use crate::field::{SETTINGS, enroll};
+use crate::field::{self, Callers, SETTINGS, connect, enroll};
+use crate::floor::{self, CURRENT_THREAD, REDB};
 use crate::load::{Called, Pace, Slice, load};
 use crate::people::People;
 use crate::process::{self, Server, Store};
@@ -22,7 +22,10 @@ const STARTS: usize = 3;
 
 /// A store of some size, and its server.
 struct Sized {
-    name: String,
+    store: String,
+    users: usize,
+    /// What its server is asked.
+    works: &'static [Work],
     redis: Option<Server>,
     data: PathBuf,
     server: Server,
@@ -43,17 +46,18 @@ pub async fn scale() -> Result<bool> {
             all.push(Sized::fill(over_redis, users).await?);
         }
     }
-    let works = [Work::EvaluateAnybody, Work::SetPassword];
-    let mut rows: Vec<Measured> = Vec::new();
-    for sized in &all {
-        rows.extend(works.map(|work| Measured {
-            name: format!("{}: {work:?}", sized.name),
-            slices: Vec::new(),
-        }));
+    for users in SIZES {
+        all.push(Sized::floor(users).await?);
     }
+    let turns: Vec<(&Sized, Work)> =
+        all.iter().flat_map(|sized| sized.works.iter().map(move |work| (sized, *work))).collect();
+    let named = |(sized, work): &(&Sized, Work)| Measured {
+        name: format!("{}, {} users: {work:?}", sized.store, sized.users),
+        slices: Vec::new(),
+    };
+    let mut rows: Vec<Measured> = turns.iter().map(named).collect();
     for round in 0..=ROUNDS {
-        let turns = all.iter().flat_map(|sized| works.map(|work| (sized, work)));
-        for ((sized, work), row) in turns.zip(&mut rows) {
+        for ((sized, work), row) in turns.iter().copied().zip(&mut rows) {
             let slice = sized.load(work).await?;
             row.slices.extend((round > 0).then_some(slice));
         }
@@ -61,9 +65,10 @@ pub async fn scale() -> Result<bool> {
     println!();
     table::print(&rows);
     println!("\nCPU a call beside that with {} users of the same store:\n", SIZES[0]);
-    for (index, row) in rows.iter().enumerate() {
-        let per_store = SIZES.len() * works.len();
-        let least = &rows[index / per_store * per_store + index % works.len()];
+    for ((sized, work), row) in turns.iter().zip(&rows) {
+        // Stores come with their fewest users first.
+        let same = |(other, asked): &(&Sized, Work)| other.store == sized.store && asked == work;
+        let least = turns.iter().position(same).map_or(row, |index| &rows[index]);
         println!("- {}: {}", row.name, spread(&table::ratios(row, least, |it| it.server), 2));
     }
     Ok(rows.iter().all(Measured::is_as_expected))
@@ -114,23 +119,49 @@ impl Sized {
             spread(&took, 0),
             std::fs::metadata(&file)?.len() as f64 / 1e6,
         );
-        let mut edges = Vec::new();
-        for _ in 0..4 {
-            edges.push(Edge::Grpc(Connection::open(server.port).await?));
-        }
-        let name = format!("{name}, {count} users");
-        Ok(Self { name, redis, data, server, edges, people, _directory: directory })
+        Ok(Self {
+            store: name.into(),
+            users: count,
+            works: &[Work::EvaluateAnybody, Work::SetPassword],
+            redis,
+            data,
+            edges: connect(&server).await?,
+            server,
+            people,
+            _directory: directory,
+        })
+    }
+
+    /// What the embedded store is made of, by itself.
+    async fn floor(users: usize) -> Result<Self> {
+        let directory = tempfile::tempdir_in(std::env::current_dir()?)?;
+        let data = directory.path().join("data");
+        let people = Arc::new(People::new(users * 2 / 3, 0));
+        std::fs::create_dir(&data)?;
+        floor::fill(&data, &people)?;
+        let server = Server::floor(REDB, CURRENT_THREAD, 0, &data).await?;
+        Ok(Self {
+            store: field::floor(REDB, CURRENT_THREAD),
+            users: people.count(),
+            works: &[Work::FloorOfAnybody],
+            redis: None,
+            data,
+            edges: connect(&server).await?,
+            server,
+            people,
+            _directory: directory,
+        })
     }
 
     async fn load(&self, work: Work) -> Result<Slice> {
         let called = Called {
             edges: &self.edges,
-            callers: 16,
+            callers: Callers::MANY.each,
             server: self.server.pid(),
             redis: self.redis.as_ref().map(Server::pid),
         };
         let slice = load(&called, work, &self.people, Pace::Closed, TURN).await;
-        slice.with_context(|| format!("{} in {}", self.name, self.data.display()))
+        slice.with_context(|| format!("{} in {}", self.store, self.data.display()))
     }
 }
 
