@@ -43,6 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let descriptors = compiler.file_descriptor_set();
 
+    let files = descriptors.file.iter().filter(|file| file.package() == PACKAGE);
+    let methods = files.flat_map(|file| &file.service).flat_map(|service| &service.method);
+    let names: Vec<&str> = methods.map(|method| method.name()).collect();
+    std::fs::write(out.join("methods.rs"), format!("{names:?}"))?;
+
     let redacted = redacted_messages(&descriptors);
     std::fs::write(out.join("redacted.rs"), redacted_debug(&redacted))?;
 

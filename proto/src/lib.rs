@@ -21,6 +21,9 @@ pub mod v1 {
 /// what server reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// The names of the methods of all services, without their packages.
+pub const METHODS: &[&str] = &include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+
 /// The seconds of 9999-12-31T23:59:59Z, the last that a protobuf timestamp may hold. As the end of a block
 /// it stands for "never": only an administrator ends it.
 pub const NEVER_SECONDS: i64 = 253_402_300_799;

@@ -6,6 +6,7 @@ mod events;
 mod guard;
 mod operator;
 mod parse;
+mod reflection;
 mod status;
 mod two_step;
 
@@ -23,6 +24,7 @@ use twinlock_proto::v1::two_step_service_server::TwoStepServiceServer;
 use two_step::TwoStep;
 
 pub use guard::Guarded;
+pub use reflection::reflection;
 
 /// The most bytes of a request: the longest fields together are a tenth of it.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;

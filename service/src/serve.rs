@@ -40,7 +40,6 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use twinlock_engine::Engine;
 use twinlock_engine::deadline::Deadline;
-use twinlock_proto::FILE_DESCRIPTOR_SET;
 
 pub use listener::Listener;
 
@@ -98,10 +97,8 @@ pub async fn serve(
     let deadline = config.server.deadline;
     let calls = metrics.calls.clone();
     let context = Context { engine, callers, calls, deadline };
-    let others = Routes::from(rest::router(context.clone()))
+    let others = Routes::from(rest::router(context.clone()).merge(grpc::reflection()))
         .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
         .add_service(grpc::admin(context.clone()))
         .add_service(grpc::operator(context.clone()));
     let front = Front::new(grpc::two_step(context), others, deadline + TO_ARRIVE);
@@ -223,12 +220,6 @@ fn warnings(engine: Arc<Engine>, tls: Option<Arc<Tls>>, refused: Refused) -> tel
         warnings.extend(refused.load().iter().cloned());
         warnings
     })
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Tells the health service whether the store can be used.

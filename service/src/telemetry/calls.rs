@@ -5,16 +5,13 @@
 
 use super::traces::{Trace, Traced};
 use http::HeaderMap;
-use prost_types::FileDescriptorSet;
 use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 use tonic::Code;
 use twinlock_core::Reason;
 use twinlock_engine::metrics::Histogram;
-use twinlock_proto::{FILE_DESCRIPTOR_SET, code_name};
+use twinlock_proto::{METHODS, code_name};
 
-/// The package whose services are counted.
-const PACKAGE: &str = "twinlock.v1";
 /// What REST alone has.
 const OF_REST: &str = "OpenApi";
 /// What stands for every method that there is not.
@@ -27,7 +24,7 @@ const OUTCOMES: usize = CODES + Reason::ALL.len();
 #[derive(Debug)]
 pub struct Calls {
     /// In the order of the alphabet.
-    methods: Vec<String>,
+    methods: Vec<&'static str>,
     /// For each method and transport, all outcomes, once it is called: most never are.
     places: Vec<OnceLock<Box<[Histogram; OUTCOMES]>>>,
 }
@@ -139,7 +136,7 @@ impl Calls {
         headers: &HeaderMap,
     ) -> Pending {
         let index = self.index(method);
-        let trace = Trace::begin(&self.methods[index], transport.as_str(), headers);
+        let trace = Trace::begin(self.methods[index], transport.as_str(), headers);
         let place = index * Transport::ALL.len() + transport as usize;
         Pending { calls: self.clone(), place, begun: Instant::now(), trace, is_over: false }
     }
@@ -150,23 +147,22 @@ impl Calls {
             Transport::ALL.into_iter().flat_map(move |transport| {
                 let places = self.places[index * Transport::ALL.len() + transport as usize].get();
                 places.into_iter().flat_map(|it| it.iter()).enumerate().map(move |(place, took)| {
-                    ([method.as_str(), transport.as_str(), Outcome::at(place).as_str()], took)
+                    ([*method, transport.as_str(), Outcome::at(place).as_str()], took)
                 })
             })
         })
     }
 
     fn index(&self, method: &str) -> usize {
-        let find = |name: &str| self.methods.binary_search_by(|known| known.as_str().cmp(name));
+        let find = |name: &str| self.methods.binary_search(&name);
         find(method).or_else(|_| find(UNKNOWN)).unwrap_or_default()
     }
 }
 
 impl Default for Calls {
     fn default() -> Self {
-        let mut methods = methods();
+        let mut methods = [METHODS, &[OF_REST, UNKNOWN]].concat();
         methods.sort_unstable();
-        methods.dedup();
         let places = methods.len() * Transport::ALL.len();
         Self { methods, places: std::iter::repeat_with(OnceLock::new).take(places).collect() }
     }
@@ -205,16 +201,6 @@ impl Drop for Pending {
     }
 }
 
-/// The names of all methods.
-fn methods() -> Vec<String> {
-    let descriptors: FileDescriptorSet =
-        prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
-    let files = descriptors.file.into_iter().filter(|file| file.package() == PACKAGE);
-    let methods = files.flat_map(|file| file.service).flat_map(|service| service.method);
-    let names = methods.map(|method| method.name().to_owned());
-    names.chain([OF_REST.to_owned(), UNKNOWN.to_owned()]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,12 +224,11 @@ mod tests {
 
     #[test]
     fn no_two_services_have_a_method_of_one_name() {
-        let mut names = methods();
-        names.sort_unstable();
+        let mut names = Calls::default().methods;
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(count > 20 && names.iter().any(|name| name == "Verify"), "{names:?}");
+        assert!(count > 20 && names.contains(&"Verify"), "{names:?}");
     }
 
     #[test]
