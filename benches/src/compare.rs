@@ -15,7 +15,7 @@ pub struct Length {
     many: Duration,
     /// One turn of one caller.
     one: Duration,
-    /// How many rounds of turns count, after one that does not.
+    /// How many rounds of turns there are.
     rounds: usize,
     /// How many users can verify, and of how many more is kept.
     users: usize,
@@ -42,6 +42,13 @@ impl Length {
     };
 }
 
+/// After how many rounds all servers are started anew. Where its memory happens to lie makes a process a few
+/// percent faster or slower for as long as it lives.
+const LIFE: usize = 3;
+/// So much shorter is a turn that does not count, of a server that has just started: memory, files and branch
+/// predictors still warm up.
+const WARMING_UP: u32 = 3;
+
 /// One line of the table.
 struct Row {
     server: String,
@@ -63,26 +70,34 @@ struct HeldTo {
 /// Measures the rows whose names contain a text, and prints the tables; whether all answers were the
 /// expected ones.
 pub async fn compare(length: Length, only: &str) -> Result<bool> {
-    let field = Field::enter(length.users, length.users).await?;
+    let mut field = Field::enter(length.users, length.users).await?;
     let rows: Vec<Row> = rows().into_iter().filter(|row| row.name().contains(only)).collect();
     let measured = |row: &Row| Measured { name: row.name(), slices: Vec::new() };
     let mut many: Vec<_> = rows.iter().map(measured).collect();
     let mut one: Vec<_> = rows.iter().map(measured).collect();
-    for round in 0..=length.rounds {
-        // In the first round memory, files and branch predictors still warm up.
-        let counts = round > 0;
+    for round in 0..length.rounds {
+        if round.is_multiple_of(LIFE) {
+            if round > 0 {
+                field.restart().await?;
+            }
+            for row in &rows {
+                field.rested(&row.server).await?;
+                let short = length.many / WARMING_UP;
+                field.load(&row.server, row.work, Callers::MANY, short).await?;
+            }
+        }
         for at in turns(round, rows.len()) {
             let row = &rows[at];
             field.rested(&row.server).await?;
             let slice = field.load(&row.server, row.work, Callers::MANY, length.many).await?;
-            many[at].slices.extend(counts.then_some(slice));
+            many[at].slices.push(slice);
         }
         for at in turns(round, rows.len()).filter(|at| rows[*at].alone) {
             let row = &rows[at];
             let slice = field.load(&row.server, row.work, Callers::ONE, length.one).await?;
-            one[at].slices.extend(counts.then_some(slice));
+            one[at].slices.push(slice);
         }
-        eprint!("\rround {round} of {} ", length.rounds);
+        eprint!("\rround {} of {} ", round + 1, length.rounds);
     }
     eprintln!();
     one.retain(|it| !it.slices.is_empty());

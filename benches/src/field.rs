@@ -150,6 +150,16 @@ impl Field {
         Ok(Self { redis, contenders, _directory: directory })
     }
 
+    /// Starts all servers anew, of which none has TLS or speaks JSON.
+    pub async fn restart(&mut self) -> Result<()> {
+        for contender in &mut self.contenders {
+            contender.edges.clear();
+            contender.server.restart().await?;
+            contender.edges = connect(&contender.server).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until enough of its users have a code that was not used yet.
     pub async fn rested(&self, name: &str) -> Result<()> {
         self.contender(name)?.people.rested().await;

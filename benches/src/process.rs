@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server.
 pub struct Server {
+    command: Command,
     child: Child,
     /// Its port on loopback.
     pub port: u16,
@@ -111,32 +112,57 @@ impl Server {
         port: u16,
         ready: impl AsyncFn(u16) -> Result<()>,
     ) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let began = Instant::now();
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = quiet.spawn().with_context(|| format!("{command:?} does not start"))?;
-        let mut server = Self { child, port, took: Duration::ZERO };
-        while let Err(error) = ready(port).await {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{command:?} ended: {status}");
+        let child = spawn(&mut command)?;
+        let mut server = Self { command, child, port, took: Duration::ZERO };
+        server.until_ready(ready).await?;
+        server.took = began.elapsed();
+        Ok(server)
+    }
+
+    /// Ends one that is called by gRPC without TLS, and starts it again where it was.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.tell_to_stop();
+        // Its clients are in this process, and are to notice meanwhile.
+        while self.child.try_wait()?.is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.child = spawn(&mut self.command)?;
+        self.until_ready(answers).await
+    }
+
+    async fn until_ready(&mut self, ready: impl AsyncFn(u16) -> Result<()>) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while let Err(error) = ready(self.port).await {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{:?} ended: {status}", self.command);
             }
-            if began.elapsed() > PATIENCE {
-                return Err(error.context(format!("{command:?} does not answer")));
+            if Instant::now() > end {
+                return Err(error.context(format!("{:?} does not answer", self.command)));
             }
             sleep(Duration::from_millis(1)).await;
         }
-        server.took = began.elapsed();
-        Ok(server)
+        Ok(())
+    }
+
+    /// It is asked to, so that one that takes a profile of itself writes it. It may have ended by itself.
+    fn tell_to_stop(&mut self) {
+        if Command::new("kill").arg(self.child.id().to_string()).status().is_err() {
+            let _ = self.child.kill();
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It is asked to, so that one that takes a profile of itself writes it. It may have ended by itself.
-        if Command::new("kill").arg(self.child.id().to_string()).status().is_err() {
-            let _ = self.child.kill();
-        }
+        self.tell_to_stop();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child> {
+    command.spawn().with_context(|| format!("{command:?} does not start"))
 }
 
 /// Makes a new dataset.
