@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use heck::{ToSnakeCase as _, ToUpperCamelCase as _};
 use prost_types::field_descriptor_proto::Type;
-use prost_types::{DescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 const PACKAGE: &str = "twinlock.v1";
 
@@ -43,8 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let descriptors = compiler.file_descriptor_set();
 
-    let files = descriptors.file.iter().filter(|file| file.package() == PACKAGE);
-    let methods = files.flat_map(|file| &file.service).flat_map(|service| &service.method);
+    let services = ours(&descriptors).flat_map(|file| &file.service);
+    let methods = services.flat_map(|service| &service.method);
     let names: Vec<&str> = methods.map(|method| method.name()).collect();
     std::fs::write(out.join("methods.rs"), format!("{names:?}"))?;
 
@@ -85,9 +85,13 @@ fn made_in_place(server: &str) -> Result<String, Box<dyn Error>> {
         .replace(boxed, "let fut = Box::write(place, fut);\nBox::into_pin(fut)"))
 }
 
+/// Our own files, without what they import.
+fn ours(descriptors: &FileDescriptorSet) -> impl Iterator<Item = &FileDescriptorProto> {
+    descriptors.file.iter().filter(|file| file.package() == PACKAGE)
+}
+
 fn redacted_messages(descriptors: &FileDescriptorSet) -> Vec<DescriptorProto> {
-    let files = descriptors.file.iter().filter(|file| file.package() == PACKAGE);
-    files
+    ours(descriptors)
         .flat_map(|file| &file.message_type)
         .filter(|message| {
             message.field.iter().any(|field| {
